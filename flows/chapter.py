@@ -1,0 +1,110 @@
+"""One chapter as a Prefect flow: train → evaluate → export, tracked by MLflow.
+
+DVC runs it in process (``python3 stages/chapter.py mnist-cnn``), ``dlbooks run --flow`` and Prefect deployments call the same flow.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from dlbooks import catalog, params, runtime, tracking
+from dlbooks.run import Run, input_hashes, parameters_of, work_key
+
+HOURS = {"smoke": 0.25, "mini": 0.5, "book": 48}  # the longest a task may take
+
+
+def transient(_task, _run, state) -> bool:
+    """Only trouble outside the code is worth a second try: a full queue, a network file system, a lost connection."""
+    try:
+        state.result()
+    except (OSError, TimeoutError):
+        return True
+    except BaseException:
+        return False
+    return False
+
+
+def step(function):
+    return task(function, retries=1, retry_delay_seconds=5, retry_condition_fn=transient, cache_policy=NO_CACHE, persist_result=False)
+
+
+@step
+def train(run: Run, module) -> None:
+    runtime.prepare(run.profile, run.params.seed)  # again on a retry: the same seeds
+    run.begin()
+    timed(run, "train", lambda: module.train(run))
+
+
+@step
+def evaluate(run: Run, module) -> None:
+    run.write_metrics(timed(run, "evaluate", lambda: module.evaluate(run)))
+    run.write_history()
+
+
+@step
+def export(run: Run, module) -> None:
+    if hasattr(module, "export"):
+        timed(run, "export", lambda: module.export(run))
+
+
+def timed(run: Run, name: str, work):
+    started = time.monotonic()
+    result = work()
+    run.timing(**{name: time.monotonic() - started})
+    if run.tracker:
+        run.tracker.flush()
+    return result
+
+
+@flow(name="chapter", flow_run_name="{chapter_id}", persist_result=False)
+def chapter(chapter_id: str, profile: str = "", variant: str = "", overrides: dict | None = None, out: str = "") -> dict[str, float]:
+    """Trains, evaluates and exports one chapter and returns its metrics.
+
+    ``profile`` defaults to the one in ``params.yaml``; ``variant`` and ``overrides`` change parameters; ``out`` is the output folder
+    (by default a folder of its own below ``.dlbooks/flows``, so that a deployment never touches what DVC tracks).
+    """
+    began = time.monotonic()
+    found = catalog.chapter(chapter_id)
+    declaration = found.declaration
+    values = params.read(runtime.root() / "params.yaml")
+    profile = profile or values["profile"]
+    parameters = parameters_of(found, values, profile, variant, overrides or {})
+    inputs = input_hashes(declaration)
+    key = work_key(declaration, parameters, inputs)
+    target = Path(out) if out else runtime.state() / "flows" / chapter_id
+    run = Run(declaration, parameters, profile=profile, variant=variant or None, out=target, key=key)
+    tags = {**tracking.provenance(), **{f"dlbooks.input.{k}": v for k, v in inputs.items()}, "dlbooks.key": key}
+    run.tracker = tracking.Tracker(run, tags, inputs)
+    label = {"tags": {declaration.family, profile, declaration.hardware}, "timeout_seconds": HOURS[profile] * 3600}
+    try:
+        module = catalog.load(declaration)
+        for action in (train, evaluate, export):
+            action.with_options(name=action.name, task_run_name=f"{action.name} {chapter_id}", **label)(run, module)
+        run.finish()
+        run.timing(total=time.monotonic() - began)
+        run.tracker.result()
+        run.tracker.model()
+        run.tracker.end("FINISHED")
+    except BaseException as error:
+        shutil.rmtree(target, ignore_errors=True)  # nothing half-written is left behind
+        killed = isinstance(error, KeyboardInterrupt | SystemExit)
+        run.tracker.end("KILLED" if killed else "FAILED", f"{type(error).__name__}: {error}")
+        raise
+    create_markdown_artifact(key=f"{chapter_id}-result", markdown=table(run), description=declaration.title)
+    return run.metrics
+
+
+def table(run: Run) -> str:
+    said = tracking.reported(run.chapter, run.variant)
+    rows = [f"| {n} | {v:.6g} | {f'{said[n]:.6g}' if n in said else ''} |" for n, v in run.metrics.items()]
+    head = f"**{run.chapter.title}**, profile {run.profile}, {', '.join(run.chapter.sources)}"
+    return "\n".join([head, "", "| metric | measured | the book |", "| --- | --- | --- |", *rows])

@@ -1,0 +1,230 @@
+"""What exists: chapters and data sets, found in their files without importing them.
+
+A chapter's file declares itself in two top-level statements, ``CHAPTER = Chapter(...)`` and ``class Params(ChapterParams)``;
+a data set's file in ``DATASET = DataSet(...)`` and ``class Params(DataSetParams)``. Both are data: this module evaluates those
+statements alone, so listing a hundred chapters costs milliseconds and never loads TensorFlow.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import typing
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import pydantic
+
+from dlbooks import UserError
+from dlbooks.params import ChapterParams, DataSetParams
+
+PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One declared number of a chapter's result.
+
+    ``reported`` is what the book prints and ``source`` where; ``floor`` is the value (a ceiling if ``better="lower"``) that a
+    right implementation passes with room to spare on the twin, checked on what ``make repro`` left.
+    """
+
+    better: typing.Literal["higher", "lower"]
+    reported: float | None = None
+    source: str = ""
+    floor: float | None = None
+
+    def improves(self, new: float, old: float) -> bool:
+        return new > old if self.better == "higher" else new < old
+
+    def passes(self, value: float) -> bool:
+        return self.floor is None or (value >= self.floor if self.better == "higher" else value <= self.floor)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A named recipe: parameter overrides with the values that its own source reports."""
+
+    overrides: dict[str, object]
+    reported: dict[str, float] = field(default_factory=dict)
+    source: str = ""
+    about: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """The declaration of one chapter; the single source of truth for its DVC stage, its MLflow run and its page.
+
+    ``sources`` are places in the books ("B1 1.2.1"); ``datasets`` and ``needs`` are ids of data sets and of other chapters whose
+    artifacts it reads; ``hardware`` names the work pool; ``curves`` groups logged series into plots (title → series names);
+    ``example`` is a ``dlbooks predict`` command line for the page.
+    """
+
+    id: str
+    title: str
+    family: str
+    sources: list[str]
+    headline: str
+    metrics: dict[str, Metric]
+    datasets: list[str] = field(default_factory=list)
+    needs: list[str] = field(default_factory=list)
+    hardware: typing.Literal["cpu", "gpu"] = "cpu"
+    variants: dict[str, Variant] = field(default_factory=dict)
+    curves: dict[str, list[str]] = field(default_factory=dict)
+    exports: bool = True
+    example: str = ""
+
+    def __post_init__(self):
+        if self.headline not in self.metrics:
+            raise ValueError(f"{self.id}: headline {self.headline!r} is not among its metrics: {', '.join(self.metrics)}")
+
+    @property
+    def module(self) -> str:
+        return f"dlbooks.chapters.{self.family.replace('-', '_')}.{self.id.replace('-', '_')}"
+
+    @property
+    def path(self) -> Path:
+        return PACKAGE / "chapters" / self.family.replace("-", "_") / f"{self.id.replace('-', '_')}.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One file upstream publishes: its URLs in the order to try, its SHA-256 and its name below ``data/raw/<data set>/``."""
+
+    urls: list[str]
+    sha256: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """The declaration of one data set: where it comes from, under which license, which files, which version of our records."""
+
+    id: str
+    title: str
+    homepage: str
+    license: str
+    citation: str
+    files: list[Source]
+    version: str = "1.0.0"
+
+    @property
+    def module(self) -> str:
+        return f"dlbooks.datasets.{self.id.replace('-', '_')}"
+
+    @property
+    def path(self) -> Path:
+        return PACKAGE / "datasets" / f"{self.id.replace('-', '_')}.py"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A declaration with what stands beside it in the file: its parameters' class and the prose of its docstring."""
+
+    declaration: Chapter | DataSet
+    params: type[pydantic.BaseModel]
+    doc: str
+
+
+def declared(path: Path) -> Declared:
+    """Evaluates the declaring statements of a chapter's or data set's file and nothing else of it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    wanted = []
+    for node in tree.body:
+        is_declaration = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in {"CHAPTER", "DATASET"}
+        if is_declaration or (isinstance(node, ast.ClassDef) and node.name == "Params"):
+            wanted.append(node)
+    names = {
+        **{c.__name__: c for c in (Chapter, Metric, Variant, DataSet, Source, ChapterParams, DataSetParams)},
+        **{n: getattr(typing, n) for n in ("Literal", "Annotated")},
+        **{"Field": pydantic.Field, "pydantic": pydantic, "__name__": "dlbooks.declared", "__doc__": None},
+    }
+    exec(compile(ast.Module(wanted, []), str(path), "exec"), names)
+    declaration = names.get("CHAPTER") or names.get("DATASET")
+    if declaration is None or "Params" not in names:
+        raise ValueError(f"{path}: needs both a CHAPTER or DATASET statement and a class Params")
+    if declaration.path != path:
+        raise ValueError(f"{path}: declares {declaration.id!r}, whose place is {declaration.path.relative_to(PACKAGE)}")
+    return Declared(declaration, names["Params"], ast.get_docstring(tree) or "")
+
+
+@cache
+def _chapters() -> dict[str, Declared]:
+    found = [declared(p) for p in sorted(PACKAGE.glob("chapters/*/[!_]*.py"))]
+    return {d.declaration.id: d for d in found}
+
+
+@cache
+def _datasets() -> dict[str, Declared]:
+    found = [declared(p) for p in sorted(PACKAGE.glob("datasets/[!_]*.py"))]
+    return {d.declaration.id: d for d in found}
+
+
+def chapters() -> dict[str, Chapter]:
+    """All chapters by id, those that others need first."""
+    found = {i: d.declaration for i, d in _chapters().items()}
+    order: dict[str, Chapter] = {}
+
+    def visit(chapter_id: str):
+        for needed in found[chapter_id].needs:
+            visit(needed)
+        order[chapter_id] = found[chapter_id]
+
+    for chapter_id in found:
+        visit(chapter_id)
+    return order
+
+
+def datasets() -> dict[str, DataSet]:
+    """All data sets by id."""
+    return {i: d.declaration for i, d in _datasets().items()}
+
+
+def _one(found: dict[str, Declared], name: str, kind: str, listing: str) -> Declared:
+    if name in found:
+        return found[name]
+    close = difflib.get_close_matches(name, found, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else listing
+    raise UserError(f"unknown {kind} {name!r}: {hint}")
+
+
+def chapter(name: str) -> Declared:
+    """One chapter's declaration, parameters' class and docstring; an unknown id names the nearest known ones."""
+    return _one(_chapters(), name, "chapter", "`dlbooks list` shows all chapters")
+
+
+def dataset(name: str) -> Declared:
+    """One data set's declaration, parameters' class and docstring."""
+    return _one(_datasets(), name, "data set", "known are " + ", ".join(_datasets()))
+
+
+def load(declaration: Chapter | DataSet):
+    """Imports the module of a chapter or data set, heavy imports and all."""
+    return importlib.import_module(declaration.module)
+
+
+def code_of(path: Path) -> list[Path]:
+    """The file and the modules of ``nn`` and ``datasets`` it imports, however deep: what makes its stage stale."""
+    seen: dict[Path, None] = {}
+
+    def visit(file: Path):
+        if file in seen:
+            return
+        seen[file] = None
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [a.name for a in node.names]
+            else:
+                continue
+            for name in names:
+                if name.startswith(("dlbooks.nn.", "dlbooks.datasets.", "dlbooks.chapters.")):
+                    target = PACKAGE.parent / (name.replace(".", "/") + ".py")
+                    if target.exists():
+                        visit(target)
+
+    visit(path)
+    return [path, *sorted(p for p in seen if p != path)]

@@ -1,0 +1,216 @@
+"""The command ``dlbooks``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dlbooks import UserError, catalog, params, runtime
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="[CHAPTER]…", help="Chapters; all if none is named.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a parameter; may be repeated.")]
+
+
+@app.callback()
+def root():
+    """Deep-learning books that run. `dlbooks list` shows the chapters, `dlbooks show CHAPTER` one of them."""
+
+
+@app.command("list")
+def list_(as_json: Json = False):
+    """Chapters with their places in the books, data sets, metric, the book's number and ours."""
+    from dlbooks import ledger
+
+    known, rows = ledger.read(), []
+    for chapter in catalog.chapters().values():
+        metric = chapter.metrics[chapter.headline]
+        row = {"id": chapter.id, "title": chapter.title, "family": chapter.family, "sources": chapter.sources, "datasets": chapter.datasets}
+        row |= {"headline": chapter.headline, "better": metric.better, "reported": metric.reported}
+        metrics = runtime.root() / "data" / "runs" / chapter.id / "metrics.json"
+        row["mini"] = json.loads(metrics.read_text())[chapter.headline] if metrics.exists() else None
+        best = known.get(chapter.id, {}).get("book", {}).get("best")
+        row["book"] = best["metrics"][chapter.headline] if best else None
+        rows.append(row)
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("chapter", "places", "data", "metric", "the book", "ours, real data", "ours, twin"):
+        table.add_column(name, justify="right" if name.startswith(("the", "ours")) else "left", overflow="fold")
+
+    def number(value):
+        return "" if value is None else f"{value:.5g}"
+
+    for row in rows:
+        table.add_row(
+            row["id"], ", ".join(row["sources"]), ", ".join(row["datasets"]) or "–", row["headline"], number(row["reported"]), number(row["book"]), number(row["mini"])
+        )
+    Console(highlight=False).print(table)
+
+
+@app.command()
+def show(chapter: str, as_json: Json = False):
+    """Theory, parameters, results and figures of a chapter."""
+    from dlbooks import ledger
+
+    found = catalog.chapter(chapter)
+    declaration = found.declaration
+    values = params.read(runtime.root() / "params.yaml")
+    folder = runtime.root() / "data" / "runs" / declaration.id
+    metrics = json.loads((folder / "metrics.json").read_text()) if (folder / "metrics.json").exists() else {}
+    figures = sorted(p.relative_to(runtime.root()).as_posix() for p in folder.glob("figures/*.*") if p.suffix != ".json")
+    profiles = {p: params.section(values, declaration.id, p) for p in ("mini", "book")}
+    if as_json:
+        entry = {"id": declaration.id, "title": declaration.title, "sources": declaration.sources, "metrics": metrics, "figures": figures}
+        print(json.dumps({**entry, "parameters": profiles, "ledger": ledger.read().get(declaration.id, {})}, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+    from rich.table import Table
+
+    console = Console(highlight=False, width=min(Console().width, 110))
+    console.print(Markdown(found.doc))
+    console.print(f"\n[bold]Code[/] {declaration.path.relative_to(runtime.root())}   [bold]Places[/] {', '.join(declaration.sources)}\n")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("parameter", "mini", "book", "what it is"):
+        table.add_column(name)
+    for name, field in found.params.model_fields.items():
+        cells = [str(profiles[p].get(name, field.default)) for p in ("mini", "book")]
+        table.add_row(name, *cells, field.description or "")
+    console.print(table)
+    best = ledger.read().get(declaration.id, {}).get("book", {}).get("best", {}).get("metrics", {})
+    results = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("metric", "the book", "ours, real data", "ours, twin"):
+        results.add_column(name, justify="left" if name == "metric" else "right")
+    for name, metric in declaration.metrics.items():
+        cells = [metric.reported, best.get(name), metrics.get(name)]
+        results.add_row(name, *("" if c is None else f"{c:.6g}" for c in cells))
+    console.print("\n", results)
+    if figures:
+        console.print("\n[bold]Figures[/]", *figures, sep="\n  ")
+    else:
+        console.print(f"\nNo results here yet: `dlbooks run {declaration.id}`")
+    if declaration.example:
+        console.print(f"\n[bold]Use it[/]  {declaration.example}")
+
+
+@app.command()
+def repro(targets: Annotated[list[str] | None, typer.Argument(metavar="[STAGE]…", help="Stages; all if none is named.")] = None, force: bool = False):
+    """Rebuild what changed: DVC with a warm process and one Prefect server for all stages, and a table at the end."""
+    from dlbooks import rebuild
+
+    raise typer.Exit(rebuild.repro(targets or [], force))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def run(
+    chapter: str,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Parameters to override.")] = None,
+    profile: Annotated[str, typer.Option(help="`mini`, `book` or `smoke`; default is the one in params.yaml.")] = "",
+    variant: Annotated[str, typer.Option(help="A named recipe of the chapter.")] = "",
+    set_: Set = None,
+    force: Annotated[bool, typer.Option(help="Run although nothing changed.")] = False,
+):
+    """Run one chapter: its DVC stage, or, with another profile, variant or parameters, a DVC experiment that leaves the checkout alone."""
+    from dlbooks import rebuild
+
+    overrides = params.assignments([*(set_ or []), *(words or [])])
+    values = params.read(runtime.root() / "params.yaml")
+    found = catalog.chapter(chapter)
+    if not (overrides or variant or (profile and profile != values["profile"])):
+        raise typer.Exit(rebuild.repro([chapter], force))
+    from dlbooks import experiment
+
+    raise typer.Exit(experiment.run(found, values, profile or values["profile"], variant, overrides))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def predict(
+    chapter: str,
+    inputs: Annotated[list[str] | None, typer.Argument(help="What the chapter takes: files, numbers, text. Trailing KEY=VALUE words are options.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File or folder for the answer.")] = None,
+    set_: Set = None,
+):
+    """Use what a chapter trained."""
+    from dlbooks import stage
+
+    stage.predict(chapter, inputs or [], out, set_ or [])
+
+
+@app.command()
+def verify(chapters: Names = None, as_json: Json = False):
+    """Train chapters again from scratch and compare every byte with the tracked result."""
+    from dlbooks import verify as checking
+
+    raise typer.Exit(checking.verify(chapters or list(catalog.chapters()), as_json))
+
+
+@app.command()
+def sync(check: Annotated[bool, typer.Option(help="Only say whether dvc.yaml is up to date; exit code 1 if not.")] = False):
+    """Write dvc.yaml from the chapters' and data sets' files, and put dvc.lock in its order."""
+    from dlbooks import sync as syncing
+
+    if check:
+        stale = (runtime.root() / "dvc.yaml").read_text(encoding="utf-8") != syncing.text()
+        print("dvc.yaml is stale: run `dlbooks sync`" if stale else "dvc.yaml is up to date")
+        raise typer.Exit(int(stale))
+    print("dvc.yaml written" if syncing.write() else "dvc.yaml was up to date")
+    syncing.sort_lock()
+
+
+@app.command()
+def record(chapters: Names = None, dirty: Annotated[bool, typer.Option(help="Also runs of uncommitted code.")] = False):
+    """Enter finished MLflow runs into data/results.json."""
+    from dlbooks import ledger
+
+    lines = ledger.record(chapters or [], dirty)
+    print("\n".join(lines) if lines else "nothing new: only finished runs of committed code are entered")
+
+
+@app.command()
+def ui(
+    prefect_port: Annotated[int, typer.Option(help="Port of the Prefect UI.")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow UI.")] = 5000,
+):
+    """Start the Prefect and MLflow UIs on loopback and say where."""
+    from dlbooks import services
+
+    services.ui(prefect_port, mlflow_port)
+
+
+@app.command()
+def doctor(as_json: Json = False):
+    """What this machine lacks, in words."""
+    from dlbooks import doctor as checking
+
+    raise typer.Exit(checking.doctor(as_json))
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and exit code 2."""
+    os.environ.update(runtime.QUIET)
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

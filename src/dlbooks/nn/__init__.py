@@ -1,0 +1,1 @@
+"""Building blocks that two or more chapters share: pure, tested, cited."""

@@ -1,0 +1,293 @@
+"""``Run``: what a chapter's functions get. It hides DVC's paths, MLflow, progress bars, seeds and resuming.
+
+Everything below ``run.out`` is a DVC output: bytes without time, rate, host or absolute path. Seconds go to ``run.timing``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dlbooks import UserError, catalog, params, runtime
+from dlbooks.records import Records
+
+if TYPE_CHECKING:
+    import keras
+
+CHECKPOINT_SECONDS = 10.0  # a mini chapter trains for less, so it writes none
+
+
+class Run:
+    """One run of one chapter.
+
+    Attributes: ``chapter`` (its declaration), ``params`` (typed), ``profile``, ``variant``, ``out`` (output folder), ``work``
+    (ignored folder of checkpoints, keyed by the hash of code, parameters and inputs).
+    """
+
+    def __init__(
+        self,
+        chapter: catalog.Chapter,
+        parameters: params.ChapterParams,
+        *,
+        profile: str,
+        out: Path,
+        variant: str | None = None,
+        data: Path | None = None,
+        key: str = "",
+        tracker=None,
+        quiet: bool = False,
+    ):
+        self.chapter, self.params, self.profile, self.variant = chapter, parameters, profile, variant
+        self.out, self.data = Path(out), data or runtime.root() / "data"
+        self.work = runtime.state() / "work" / chapter.id / (key or "direct")
+        self.tracker, self.quiet = tracker, quiet
+        self.series: dict[str, list[tuple[int, float]]] = {}
+        self.captions: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
+        self._records: dict[str, Records] = {}
+
+    # ── inputs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def records(self, name: str) -> Records:
+        """Reader of a data set that the chapter declares."""
+        if name not in self.chapter.datasets:
+            raise ValueError(f"{self.chapter.id} reads {name!r} but declares {self.chapter.datasets}")
+        if name not in self._records:
+            self._records[name] = Records(self.data / "tfrecords" / name)
+        return self._records[name]
+
+    def needed(self, chapter_id: str) -> Path:
+        """Output folder of another chapter that this one declares in ``needs``."""
+        if chapter_id not in self.chapter.needs:
+            raise ValueError(f"{self.chapter.id} reads {chapter_id!r} but needs {self.chapter.needs}")
+        return self.data / "runs" / chapter_id
+
+    def random(self, *stream: int | str) -> np.random.Generator:
+        """A NumPy generator of its own for every named stream; the same in every process and after a resume."""
+        digest = hashlib.sha256("/".join(map(str, (self.params.seed, *stream))).encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:8], "little"))
+
+    # ── training ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def epochs(self, total: int, label: str = "epoch", **state) -> Iterator[int]:
+        """Counts 0 … ``total`` − 1 with a progress bar, resuming where a killed run stopped.
+
+        ``state`` names the models and optimizers (anything with ``.variables``) whose every variable, seed generators and
+        optimizer slots included, is saved at least ten seconds apart. Weights after a resume equal the uninterrupted run's bit for bit,
+        provided that random draws inside an epoch come from ``run.random("…", epoch)`` or from the saved variables.
+        """
+        start = self._restore(label, state)
+        every = float(os.environ.get("DLBOOKS_CHECKPOINT_SECONDS", CHECKPOINT_SECONDS))
+        with self._bar(total, label, start) as advance:
+            saved = time.monotonic()
+            for number in range(start, total):
+                yield number
+                advance()
+                if number + 1 < total and time.monotonic() - saved >= every:
+                    self._checkpoint(label, number + 1, state)
+                    saved = time.monotonic()
+
+    def _restore(self, label: str, state: dict[str, Any]) -> int:
+        path = self.work / f"{label}.npz"
+        if not path.exists():
+            return 0
+        with np.load(path) as stored:
+            for name, thing in state.items():
+                if hasattr(thing, "build") and hasattr(thing, "_trainable_variables") and not thing.built:
+                    raise ValueError(f"optimizer {name!r} must be built (`optimizer.build(model.trainable_variables)`) before run.epochs")
+                for index, variable in enumerate(thing.variables):
+                    variable.assign(stored[f"{name}/{index}"])
+            book = json.loads(str(stored["book"]))
+        for name, points in book["series"].items():
+            self.series[name] = [tuple(p) for p in points]
+        self.say(f"resuming at {label} {book['next']}")
+        return book["next"]
+
+    def _checkpoint(self, label: str, following: int, state: dict[str, Any]) -> None:
+        arrays = {f"{n}/{i}": np.asarray(v) for n, thing in state.items() for i, v in enumerate(thing.variables)}
+        book = json.dumps({"next": following, "series": self.series})
+        self.work.mkdir(parents=True, exist_ok=True)
+        temporary = self.work / f"{label}.part.npz"
+        np.savez(temporary, book=np.array(book), **arrays)
+        os.replace(temporary, self.work / f"{label}.npz")
+
+    def progress(self, items: Iterable, label: str = "", total: int | None = None) -> Iterator:
+        """``items`` with a progress bar; for anything over two seconds."""
+        with self._bar(total if total is not None else len(items), label) as advance:
+            for item in items:
+                yield item
+                advance()
+
+    @contextlib.contextmanager
+    def _bar(self, total: int, label: str, start: int = 0):
+        from tqdm import tqdm
+
+        bar = tqdm(total=total, initial=start, desc=f"{self.chapter.id} {label}", leave=False, disable=self.quiet or None, dynamic_ncols=True)
+        self.bar = bar
+        try:
+            yield bar.update
+        finally:
+            bar.close()
+
+    def say(self, line: str) -> None:
+        """One line to the person at the terminal."""
+        if not self.quiet:
+            from tqdm import tqdm
+
+            tqdm.write(f"{self.chapter.id}: {line}")
+
+    def log(self, step: int, **values: float) -> None:
+        """Logs values of named series at a step: MLflow's step metrics, ``history/<series>.csv`` and the chapter's curves."""
+        for name, value in values.items():
+            value = float(value)
+            if not np.isfinite(value):
+                raise UserError(f"{self.chapter.id}: {name} is {value} at step {step}: training diverged; lower the learning rate")
+            self.series.setdefault(name, []).append((int(step), value))
+        if getattr(self, "bar", None) is not None:
+            self.bar.set_postfix({k: f"{float(v):.4g}" for k, v in values.items()}, refresh=False)
+
+    def timing(self, **seconds: float) -> None:
+        """Seconds or rates: to MLflow and an undeclared side file, never into a DVC output."""
+        self.seconds.update({k: float(v) for k, v in seconds.items()})
+
+    # ── results ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def save(self, model: keras.Model, name: str = "weights") -> None:
+        """Keeps a model's variables in ``<name>.npz``, the same bytes for the same weights."""
+        from dlbooks.export import savez
+
+        savez(self.out / f"{name}.npz", {f"{i:03d} {v.path}": np.asarray(v) for i, v in enumerate(model.weights)})
+
+    def load(self, model: keras.Model, name: str = "weights") -> keras.Model:
+        """Puts saved variables back into a model that ``build`` made, and returns it. Names the first layer that differs."""
+        path = self.out / f"{name}.npz"
+        if not path.exists():
+            raise UserError(f"{self.chapter.id} has not been trained here: run `dlbooks run {self.chapter.id}`")
+        with np.load(path) as stored:
+            for key, variable in zip(stored.files, model.weights, strict=False):
+                value = stored[key]
+                if value.shape != tuple(variable.shape):
+                    raise UserError(f"{path}: {key.split(' ', 1)[1]} has shape {list(value.shape)}, the model's {variable.path} {list(variable.shape)}")
+                variable.assign(value)
+            if len(stored.files) != len(model.weights):
+                raise UserError(f"{path} holds {len(stored.files)} variables, the model has {len(model.weights)}")
+        return model
+
+    def figure(self, name: str, figure, caption: str) -> None:
+        """Saves a Matplotlib figure, a PIL picture or a uint8 array as ``figures/<name>``; the caption is its text for all readers."""
+        from dlbooks import figures
+
+        path = self.out / "figures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figures.save(figure, path)
+        self.captions[name] = caption
+
+    def table(self, name: str, rows: list[dict]) -> None:
+        """Saves rows as CSV (floats with six significant digits)."""
+        with open(self.out / name, "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({k: f"{v:.6g}" if isinstance(v, float | np.floating) else v for k, v in row.items()} for row in rows)
+
+    def json(self, name: str, value: object) -> None:
+        """Saves a value as JSON."""
+        (self.out / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    # ── the life of a run, driven by the flow ───────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self) -> None:
+        """Empties the output folder."""
+        shutil.rmtree(self.out, ignore_errors=True)
+        self.out.mkdir(parents=True)
+
+    def write_history(self) -> None:
+        """``history/<series>.csv`` (step, value) and the curves of ``Chapter.curves``."""
+        from dlbooks import figures
+
+        folder = self.out / "history"
+        for name, points in self.series.items():
+            folder.mkdir(exist_ok=True)
+            lines = [f"step,{name}", *(f"{step},{value:.6g}" for step, value in points)]
+            (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for title, names in self.chapter.curves.items():
+            missing = [n for n in names if n not in self.series]
+            if missing:
+                raise ValueError(f"{self.chapter.id}: curve {title!r} names series that were not logged: {missing}")
+            plot = figures.curves({n: self.series[n] for n in names}, title)
+            self.figure(f"curve_{re.sub('[^a-z0-9]+', '_', title.lower())}.png", plot, f"{title} over training steps: {', '.join(names)}")
+
+    def write_metrics(self, values: dict[str, float]) -> None:
+        """Checks the declared metrics and writes ``metrics.json``."""
+        declared, given = set(self.chapter.metrics), set(values)
+        if declared != given:
+            raise ValueError(f"{self.chapter.id}: evaluate returned {sorted(given - declared)} undeclared, misses {sorted(declared - given)}")
+        for name, value in values.items():
+            if not re.fullmatch("[a-z0-9_]+", name) or not np.isfinite(float(value)):
+                raise ValueError(f"{self.chapter.id}: metric {name} = {value}: names are [a-z0-9_]+, values finite numbers")
+        self.metrics = {n: int(values[n]) if isinstance(values[n], int | np.integer) else float(f"{float(values[n]):.6g}") for n in self.chapter.metrics}
+        self.json("metrics.json", self.metrics)
+
+    def finish(self) -> None:
+        """Writes what describes the result, then drops the checkpoints."""
+        self.json("run.json", {"profile": self.profile, "variant": self.variant, "parameters": self.params.model_dump(mode="json")})
+        if self.captions:
+            self.json("figures/captions.json", dict(sorted(self.captions.items())))
+        shutil.rmtree(self.work.parent, ignore_errors=True)
+
+
+def parameters_of(found: catalog.Declared, values: dict, profile: str, variant: str = "", overrides: dict | None = None) -> params.ChapterParams:
+    """Typed parameters: the profile's values in ``params.yaml``, then the variant's, then ``overrides``."""
+    chapter_id, variants = found.declaration.id, found.declaration.variants
+    if profile not in params.PROFILES:
+        raise UserError(f"profile {profile!r} is unknown: it is one of {', '.join(params.PROFILES)}")
+    if variant and variant not in variants:
+        raise UserError(f"{chapter_id} has no variant {variant!r}; it has {', '.join(variants) or 'none'}")
+    chosen = variants[variant].overrides if variant else {}
+    merged = {**params.section(values, chapter_id, profile), **chosen, **(overrides or {})}
+    return params.validate(found.params, merged, f"{chapter_id}.{profile}")
+
+
+def input_hashes(chapter: catalog.Chapter) -> dict[str, str]:
+    """DVC's hash of every data set and chapter that is read, from ``dvc.lock``."""
+    lock = runtime.root() / "dvc.lock"
+    if not lock.exists():
+        return {}
+    from ruamel.yaml import YAML
+
+    stages = (YAML(typ="safe").load(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
+    names = {**{d: f"preprocess@{d}" for d in chapter.datasets}, **{n: n for n in chapter.needs}}
+    return {name: stages[stage]["outs"][0]["md5"] for name, stage in names.items() if stage in stages}
+
+
+def work_key(chapter: catalog.Chapter, parameters: params.ChapterParams, inputs: dict[str, str]) -> str:
+    """Hash of code, parameters and inputs: a checkpoint of anything else is not continued."""
+    digest = hashlib.sha256()
+    for path in catalog.code_of(chapter.path):
+        digest.update(path.read_bytes())
+    digest.update(parameters.model_dump_json().encode() + repr(sorted(inputs.items())).encode())
+    return digest.hexdigest()[:16]
+
+
+def trained(name: str) -> Run:
+    """A ``Run`` over what a chapter left in ``data/runs``, with the parameters it was trained with."""
+    found = catalog.chapter(name)
+    folder = runtime.root() / "data" / "runs" / name
+    if not (folder / "run.json").exists():
+        raise UserError(f"{name} has not been trained here: run `dlbooks run {name}`")
+    kept = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    parameters = params.validate(found.params, kept["parameters"], name)
+    run = Run(found.declaration, parameters, profile=kept["profile"], variant=kept["variant"], out=folder)
+    run.metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return run

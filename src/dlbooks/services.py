@@ -1,0 +1,135 @@
+"""The local servers: one Prefect server per checkout, the MLflow UI. A home and a free port each, loopback only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from dlbooks import UserError, runtime
+
+
+def _home() -> Path:
+    path = runtime.state() / "prefect"
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def prefect_environment() -> dict[str, str]:
+    """Settings of every process that talks to Prefect: quiet, at home in this checkout, pointed at its server where one runs."""
+    values = {
+        "PREFECT_HOME": str(_home()),
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+    }
+    running = prefect_running()
+    if running:
+        values["PREFECT_API_URL"] = running
+    return values
+
+
+def prefect_running() -> str:
+    """API URL of this checkout's server if it answers, else empty."""
+    try:
+        known = json.loads((_home() / "server.json").read_text())
+        with urllib.request.urlopen(known["url"] + "/health", timeout=2) as answer:
+            return known["url"] if answer.status == 200 else ""
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+def start_prefect(port: int = 0) -> subprocess.Popen:
+    """Starts the server without waiting for it; ``await_prefect`` waits. Its database is an SQLite file in this checkout."""
+    port = port or free_port()
+    environment = {**os.environ, **runtime.QUIET, **prefect_environment(), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+    with open(_home() / "server.log", "w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    (_home() / "server.json").write_text(json.dumps({"url": f"http://127.0.0.1:{port}/api", "pid": process.pid}))
+    return process
+
+
+def await_prefect(process: subprocess.Popen, seconds: float = 90) -> str:
+    """The API URL once the server answers; a server that ends or never answers is one line naming its log."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        url = prefect_running()
+        if url:
+            return url
+        time.sleep(0.2)
+    raise UserError(f"the Prefect server did not start: see {_home() / 'server.log'}")
+
+
+def stop(process: subprocess.Popen) -> None:
+    """Ends a server and what it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def ui(prefect_port: int, mlflow_port: int) -> None:
+    """Starts both UIs on loopback, prints where they are, and serves until Ctrl-C."""
+    from dlbooks import tracking
+
+    for name, port in (("Prefect", prefect_port), ("MLflow", mlflow_port)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                raise UserError(f"port {port} for {name} is in use: choose another with --{name.lower()}-port") from None
+    tracking.prepare("mini")
+    running = prefect_running()
+    prefect = None if running else start_prefect(prefect_port)
+    environment = {**os.environ, **runtime.QUIET}
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port), "--backend-store-uri", tracking.uri()]
+    command += ["--artifacts-destination", str(tracking.folder() / "artifacts"), "--workers", "1"]
+    with open(tracking.folder() / "server.log", "w") as log:
+        mlflow = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    try:
+        url = running or await_prefect(prefect)
+        _await_http(f"http://127.0.0.1:{mlflow_port}/health", mlflow, tracking.folder() / "server.log")
+        print(f"Prefect  {url.removesuffix('/api')}\nMLflow   http://127.0.0.1:{mlflow_port}\nCtrl-C ends both.", flush=True)
+        mlflow.wait()
+    except KeyboardInterrupt:
+        print()
+    finally:
+        stop(mlflow)
+        if prefect:
+            stop(prefect)
+
+
+def _await_http(url: str, process: subprocess.Popen, log: Path, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+            return
+        time.sleep(0.3)
+    raise UserError(f"the MLflow server did not start: see {log}")

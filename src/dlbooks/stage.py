@@ -1,0 +1,202 @@
+"""What a DVC stage runs: ``python -m dlbooks.stage fetch|preprocess|chapter|report [NAME]``, through the launchers in ``stages/``."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from dlbooks import UserError, catalog, params, runtime
+
+
+def fetch(name: str) -> None:
+    from dlbooks import fetch as fetching
+
+    declaration, parameters, module = _dataset(name)
+    fetching.fetch(declaration, module, parameters, runtime.root() / "data" / "raw" / name)
+
+
+def preprocess(name: str) -> None:
+    from dlbooks import fetch as fetching
+
+    declaration, parameters, module = _dataset(name)
+    data = runtime.root() / "data"
+    fetching.preprocess(declaration, module, parameters, data / "raw" / name, data / "tfrecords" / name)
+
+
+def _dataset(name: str):
+    found = catalog.dataset(name)
+    values = params.read(runtime.root() / "params.yaml")
+    profile = values["profile"]
+    parameters = params.validate(found.params, params.section(values, f"data.{name}", profile), f"data.{name}.{profile}")
+    return found.declaration, parameters, catalog.load(found.declaration)
+
+
+def chapter(name: str) -> None:
+    catalog.chapter(name)  # an unknown id before anything heavy is imported
+    sys.path.insert(0, str(runtime.root()))
+    prefect_settings()
+    recipe = json.loads(os.environ.get("DLBOOKS_RECIPE", "{}"))  # set by `dlbooks run --variant` for its experiment
+    with _alone(name):
+        from flows.chapter import chapter as flow
+
+        try:
+            metrics = flow(name, **recipe, out=str(runtime.root() / "data" / "runs" / name))
+        except RuntimeError as error:
+            if "Failed to reach API" in str(error):
+                raise UserError(f"Prefect server {os.environ.get('PREFECT_API_URL')} does not answer: start it (`make ui`), or unset PREFECT_API_URL") from None
+            raise
+    headline = catalog.chapter(name).declaration.headline
+    print(f"{name}: {headline} {metrics[headline]:.6g}", flush=True)
+
+
+def direct(name: str, out: str, profile: str = "", overrides: str = "{}") -> None:
+    """A chapter without DVC, Prefect and MLflow, into a folder of its own: what `dlbooks verify` and the contract tests compare."""
+    from dlbooks.run import Run, parameters_of
+
+    found = catalog.chapter(name)
+    values = params.read(runtime.root() / "params.yaml")
+    profile = profile or values["profile"]
+    parameters = parameters_of(found, values, profile, overrides=json.loads(overrides))
+    data = Path(os.environ["DLBOOKS_DATA"]) if "DLBOOKS_DATA" in os.environ else None
+    run = Run(found.declaration, parameters, profile=profile, out=Path(out), key=f"direct-{os.getpid()}", data=data, quiet=True)
+    module = catalog.load(found.declaration)
+    runtime.prepare(profile, parameters.seed)
+    run.begin()
+    module.train(run)
+    run.write_metrics(module.evaluate(run))
+    run.write_history()
+    if hasattr(module, "export"):
+        module.export(run)
+    run.finish()
+
+
+def predict(name: str, words: list[str], out: Path | None, assigned: list[str]) -> None:
+    """Calls a chapter's ``predict``; trailing ``key=value`` words that name one of its options are options."""
+    import inspect
+
+    import pydantic
+
+    from dlbooks.run import trained
+
+    run = trained(name)
+    module = catalog.load(run.chapter)
+    options = {k: p for k, p in inspect.signature(module.predict).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    words = list(words)
+    while words and words[-1].partition("=")[0] in options:
+        assigned = [words.pop(), *assigned]
+    given = params.assignments(assigned)
+    for key in given:
+        if key not in options:
+            raise UserError(f"{name} predict has no option {key!r}; it has {', '.join(options) or 'none'}")
+    try:
+        pydantic.validate_call(config={"arbitrary_types_allowed": True})(module.predict)(run, words, out, **given)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{name} predict: {'.'.join(map(str, first['loc']))} = {first['input']!r}: {first['msg'].removeprefix('Input ')}") from None
+
+
+def report(_name: str = "") -> None:
+    from dlbooks import report as site
+
+    site.build(runtime.root() / "data" / "report")
+
+
+def prefect_settings() -> None:
+    """This checkout's own Prefect home, and its server where one runs (`make ui`, a rebuild); otherwise Prefect starts a temporary one."""
+    from dlbooks import services
+
+    for key, value in services.prefect_environment().items():
+        os.environ.setdefault(key, value)
+
+
+class _alone:
+    """One trainer per output folder: a second one waits, so what a killed DVC left behind never writes beside a new run."""
+
+    def __init__(self, name: str):
+        (runtime.state() / "locks").mkdir(exist_ok=True)
+        key = str(runtime.root()).replace("/", "_") if runtime.root() != runtime.home() else ""
+        self.path = runtime.state() / "locks" / f"{name}{key}.lock"
+
+    def __enter__(self):
+        self.file = open(self.path, "a+")
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    self.file.seek(0)
+                    holder = self.file.read().strip() or "another process"
+                    raise UserError(f"{self.path.stem} is being trained by {holder}: wait for it or end it") from None
+                time.sleep(0.2)
+        self.file.truncate(0)
+        self.file.write(f"process {os.getpid()}")
+        self.file.flush()
+
+    def __exit__(self, *_):
+        self.file.close()
+
+
+def main(argv: list[str]) -> int:
+    """Runs one stage; exit code 0, 1 (a defect, with traceback), 2 (a user's mistake, one line) or 130 (interrupted)."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_with(os.environ.pop("DLBOOKS_CLIENTS", ""))
+    actions = {"fetch": fetch, "preprocess": preprocess, "chapter": chapter, "direct": direct, "report": report}
+    began = time.monotonic()
+    try:
+        actions[argv[0]](*argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{' '.join(argv)}: interrupted", file=sys.stderr, flush=True)
+        return 130
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            print(f"error: no space left on the disk of {runtime.root()}: free some and run the command again", file=sys.stderr, flush=True)
+            return 2
+        raise
+    note_seconds(" ".join(argv), time.monotonic() - began)
+    return 0
+
+
+def end_with(pids: str) -> None:
+    """Ends this process soon after one of ``pids`` (comma-separated) is gone: DVC killed hard leaves no trainer behind."""
+    if not pids or not hasattr(os, "pidfd_open"):
+        return
+
+    def watch():
+        with contextlib.suppress(OSError):
+            select.select([os.pidfd_open(int(pid)) for pid in pids.split(",")], [], [])
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def note_seconds(stage: str, seconds: float) -> None:
+    """Keeps a stage's seconds in an undeclared side file, for the table at the end of a rebuild."""
+    path = runtime.state() / "seconds.json"
+    with open(path, "a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        text = file.read()
+        known = json.loads(text) if text else {}
+        known[stage] = round(seconds, 2)
+        file.truncate(0)
+        file.write(json.dumps(known, indent=2))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,250 @@
+"""MLflow, in one place: where the store is, what a run carries, how a run that died is marked.
+
+The default store is an SQLite file and a folder below ``.dlbooks/mlflow``; ``MLFLOW_TRACKING_URI`` names another. Every run stands in the
+experiment ``<profile>/<family>``, so that runs of one experiment can be compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+from dlbooks import UserError, catalog, runtime
+
+FLUSH_SECONDS = 5.0
+REQUIREMENTS = ("tensorflow", "keras", "numpy")  # what a logged model needs; stated, because inferring it costs nine seconds
+
+
+def folder() -> Path:
+    path = runtime.state() / "mlflow"
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def uri() -> str:
+    """The tracking URI, absolute: the user's or the local default."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder() / 'mlflow.db'}"
+
+
+@contextlib.contextmanager
+def _locked(name: str):
+    with open(runtime.state() / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def client():
+    """A client of the store; an unreachable server is one line."""
+    from mlflow import MlflowClient
+
+    if uri().startswith("http"):
+        host = uri().split("://", 1)[1].split("/")[0]
+        name, _, port = host.rpartition("@")[2].partition(":")
+        try:
+            socket.create_connection((name, int(port or (443 if uri().startswith("https") else 80))), timeout=5).close()
+        except (OSError, ValueError) as error:
+            raise UserError(f"MLflow server {uri()} does not answer ({error}): start it, or unset MLFLOW_TRACKING_URI for the local store") from None
+    return MlflowClient(tracking_uri=uri())
+
+
+def experiment(store, profile: str, family: str) -> str:
+    """Id of the experiment ``<profile>/<family>``, made where it is missing. One process at a time opens a fresh store."""
+    from mlflow.exceptions import MlflowException
+
+    name = f"{profile}/{family}"
+    with _locked("mlflow"):
+        found = store.get_experiment_by_name(name)
+        if found:
+            return found.experiment_id
+        place = None if uri().startswith("http") else f"file://{folder() / 'artifacts' / profile / family}"
+        about = f"Chapters of the family {family}, profile {profile}. One run per chapter run; compare them by test metrics and `reported.*`."
+        try:
+            return store.create_experiment(name, artifact_location=place, tags={"mlflow.note.content": about, "dlbooks": "yes"})
+        except MlflowException as error:
+            raise UserError(f"MLflow store {uri()} refuses experiment {name}: {str(error).splitlines()[0]}") from None
+
+
+def prepare(profile: str) -> None:
+    """Makes the store and all experiments before any worker starts: of four processes that create one file, three would fail."""
+    store = client()
+    for family in sorted({c.family for c in catalog.chapters().values()}):
+        experiment(store, profile, family)
+
+
+def reap(store) -> int:
+    """Marks runs that stand as running although their process on this machine is gone; returns how many."""
+    found = store.search_experiments(filter_string="tags.dlbooks = 'yes'")
+    if not found:
+        return 0
+    alive = 0
+    stale = store.search_runs([e.experiment_id for e in found], "attributes.status = 'RUNNING'")
+    for run in stale:
+        tags = run.data.tags
+        if tags.get("dlbooks.host") != socket.gethostname() or _alive(tags.get("dlbooks.process", "")):
+            alive += 1
+            continue
+        store.set_tag(run.info.run_id, "dlbooks.killed", "its process was gone when the next run started")
+        store.set_terminated(run.info.run_id, "KILLED")
+    return len(stale) - alive
+
+
+def process_mark(pid: int | None = None) -> str:
+    """``pid:start time``, which no later process repeats."""
+    pid = pid or os.getpid()
+    try:
+        return f"{pid}:{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+    except OSError:
+        return f"{pid}:0"
+
+
+def _alive(mark: str) -> bool:
+    pid = mark.partition(":")[0]
+    return pid.isdigit() and process_mark(int(pid)) == mark and not mark.endswith(":0")
+
+
+class Tracker:
+    """The MLflow run of one chapter run. ``Run`` calls it; a chapter never does."""
+
+    def __init__(self, run, tags: dict[str, str], inputs: dict[str, str], parent: str | None = None):
+        from mlflow.entities import Param, RunTag
+
+        self.run, self.store = run, client()
+        self.sent: dict[str, int] = {}
+        self.flushed = time.monotonic()
+        reap(self.store)
+        chapter = run.chapter
+        name = chapter.id if run.variant is None else f"{chapter.id} · {run.variant}"
+        tags = {
+            "mlflow.runName": name,
+            "mlflow.source.name": str(chapter.path.relative_to(runtime.root())),
+            "mlflow.source.type": "LOCAL",
+            "mlflow.user": os.environ.get("USER", "dlbooks"),
+            "dlbooks.chapter": chapter.id,
+            "dlbooks.profile": run.profile,
+            "dlbooks.variant": run.variant or "default",
+            "dlbooks.sources": ", ".join(chapter.sources),
+            "dlbooks.headline": chapter.headline,
+            "dlbooks.hardware": runtime.hardware(),
+            "dlbooks.host": socket.gethostname(),
+            "dlbooks.process": process_mark(),
+            **tags,
+            **({"mlflow.parentRunId": parent} if parent else {}),
+        }
+        created = self.store.create_run(experiment(self.store, run.profile, chapter.family), run_name=name)
+        self.id = created.info.run_id
+        self.experiment_id = created.info.experiment_id
+        parameters = [Param(k, json.dumps(v) if isinstance(v, list | dict) else str(v)) for k, v in run.params.model_dump(mode="json").items()]
+        self.store.log_batch(self.id, params=parameters, tags=[RunTag(k, str(v)) for k, v in tags.items()])
+        self._inputs(inputs)
+
+    def _inputs(self, inputs: dict[str, str]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        found = []
+        for name, digest in inputs.items():
+            kind = "tfrecords" if name in self.run.chapter.datasets else "runs"
+            source = json.dumps({"uri": f"data/{kind}/{name}"})
+            found.append(DatasetInput(Dataset(name, digest[:36], "local", source), [InputTag("mlflow.data.context", "training")]))
+        if found:
+            self.store.log_inputs(self.id, datasets=found)
+
+    def flush(self, force: bool = False) -> None:
+        """Sends the series' new points, at most every five seconds: 300 single calls cost five seconds, one batch a tenth of one."""
+        if not force and time.monotonic() - self.flushed < FLUSH_SECONDS:
+            return
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = []
+        for name, series in self.run.series.items():
+            points += [Metric(name, value, now, step) for step, value in series[self.sent.get(name, 0) :]]
+            self.sent[name] = len(series)
+        for start in range(0, len(points), 1000):
+            self.store.log_batch(self.id, metrics=points[start : start + 1000])
+        self.flushed = time.monotonic()
+
+    def result(self) -> None:
+        """Final metrics, the book's beside them, figures, files and the exported model."""
+        from mlflow.entities import Metric
+
+        self.flush(force=True)
+        run, now = self.run, int(time.time() * 1000)
+        values = dict(run.metrics)
+        for name, number in reported(run.chapter, run.variant).items():
+            values[f"reported.{name}"] = number
+        values |= {f"seconds.{k}": v for k, v in run.seconds.items()}
+        self.store.log_batch(self.id, metrics=[Metric(k, float(v), now, 0) for k, v in values.items()])
+        self.store.set_tag(self.id, "mlflow.note.content", note(run))
+        for entry in sorted(run.out.iterdir()):
+            if entry.name == "figures":
+                self.store.log_artifacts(self.id, str(entry), "figures")
+            elif entry.is_file() and entry.suffix in (".json", ".csv"):
+                self.store.log_artifact(self.id, str(entry))
+
+    def model(self) -> None:
+        """The export as an MLflow model: flavor ``tensorflow``, signature and input example."""
+        export = self.run.out / "export" / "saved_model"
+        if not export.exists():
+            return
+        import mlflow.models
+
+        from dlbooks import mlflow_flavor
+
+        mlflow.set_tracking_uri(uri())
+        mlflow.models.Model.log(
+            artifact_path=None,
+            name=self.run.chapter.id,
+            flavor=mlflow_flavor,
+            run_id=self.id,
+            export=export,
+            registered_model_name=None,
+        )
+
+    def end(self, status: str, reason: str = "") -> None:
+        """``FINISHED``, ``FAILED`` or ``KILLED``, with the reason as a tag."""
+        if reason:
+            self.store.set_tag(self.id, "dlbooks.reason", reason[:500])
+        self.store.set_terminated(self.id, status)
+
+
+def reported(chapter: catalog.Chapter, variant: str | None) -> dict[str, float]:
+    """The book's numbers for a variant, or for the default recipe those of the chapter's metrics."""
+    if variant and chapter.variants[variant].reported:
+        return dict(chapter.variants[variant].reported)
+    return {n: m.reported for n, m in chapter.metrics.items() if m.reported is not None}
+
+
+def note(run) -> str:
+    """The run's note in the UI: headline, the book's number, places."""
+    chapter = run.chapter
+    said = reported(chapter, run.variant).get(chapter.headline)
+    task = "" if run.profile == "book" else " (synthetic twin: not the book's task)"
+    lines = [f"## {chapter.title}", f"**{chapter.headline} {run.metrics[chapter.headline]:.6g}**{task}"]
+    if said is not None:
+        lines.append(f"The book reports {said:g} on the real data.")
+    return "\n\n".join([*lines, "Places: " + ", ".join(chapter.sources)])
+
+
+def lock_hash() -> str:
+    """SHA-256 of ``requirements.lock``, shortened."""
+    return hashlib.sha256((runtime.root() / "requirements.lock").read_bytes()).hexdigest()[:16]
+
+
+def provenance() -> dict[str, str]:
+    """Git commit, whether code or parameters differ from it, hash of the lock file, versions."""
+    import keras
+    import tensorflow as tf
+
+    paths = ["src", "stages", "flows", *([] if "DVC_EXP_BASELINE_REV" in os.environ else ["params.yaml"])]
+    return {
+        "mlflow.source.git.commit": runtime.git("rev-parse", "HEAD"),
+        "dlbooks.dirty": "yes" if runtime.git("status", "--porcelain", "--", *paths) else "no",
+        "dlbooks.lock": lock_hash(),
+        "dlbooks.versions": f"tensorflow {tf.__version__}, keras {keras.__version__}",
+    }

@@ -1,0 +1,5 @@
+"""Builds the results site: `python3 stages/report.py`."""
+
+from launch import launch
+
+launch("report")

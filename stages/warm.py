@@ -1,0 +1,105 @@
+"""The warm process of a rebuild: imports the third-party packages once, then forks a child for every stage.
+
+``python stages/warm.py SOCKET`` listens on a Unix socket. It imports none of the project's own code: every child imports that afresh, as
+the files stand. It has run no TensorFlow operation, so a child's weights equal a fresh process's bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+
+PACKAGES = (
+    "numpy tensorflow keras matplotlib.pyplot PIL.Image pydantic ruamel.yaml requests tqdm sklearn.metrics pandas "
+    "mlflow mlflow.tensorflow mlflow.models mlflow.pyfunc mlflow.store.tracking.sqlalchemy_store "
+    "prefect prefect.flows prefect.tasks prefect.artifacts prefect.flow_engine prefect.task_engine prefect.cache_policies "
+    "jinja2 markdown_it latex2mathml.converter pygments"
+).split()
+
+
+def serve(path: str) -> None:
+    """Forks a child per request until the process that started this one is gone."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    for name in PACKAGES:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children report for themselves
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+        door.bind(path)
+        os.chmod(path, 0o600)
+        door.listen(64)
+        while True:
+            line, _ = door.accept()
+            if os.fork() == 0:
+                door.close()
+                child(line)
+            line.close()
+
+
+def child(line: socket.socket) -> None:
+    """Takes over the client's folder, environment and streams, runs the stage, answers with its exit code."""
+    code = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.setpgid(0, 0)
+        head, streams, _, _ = socket.recv_fds(line, 8, 3)
+        size, request = int.from_bytes(head, "little"), b""
+        while len(request) < size:
+            request += line.recv(size - len(request))
+        for target, stream in enumerate(streams):
+            os.dup2(stream, target)
+            os.close(stream)
+        wanted = json.loads(request)
+        os.chdir(wanted["folder"])
+        os.environ.clear()
+        os.environ.update(wanted["environment"])
+        sys.path[0] = os.path.join(wanted["folder"], "src")
+        sys.argv = ["dlbooks.stage", *wanted["command"]]
+        threading.Thread(target=end_with_client, args=(line,), daemon=True).start()
+        from dlbooks.stage import main
+
+        code = main(wanted["command"])
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            import atexit
+
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            line.sendall((code & 0xFF).to_bytes(4, "little"))
+        os._exit(code)
+
+
+def end_with_client(line: socket.socket) -> None:
+    """A closed line means that the client was interrupted or killed: interrupt the stage, and after ten seconds end it."""
+    select.select([line], [], [])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
