@@ -18,11 +18,19 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from dlbooks import runtime  # noqa: E402  (standard library only)
 
 PACKAGES = (
     "numpy tensorflow keras matplotlib.pyplot PIL.Image pydantic ruamel.yaml requests tqdm sklearn.metrics pandas "
     "mlflow mlflow.tensorflow mlflow.models mlflow.pyfunc mlflow.store.tracking.sqlalchemy_store "
     "prefect prefect.flows prefect.tasks prefect.artifacts prefect.flow_engine prefect.task_engine prefect.cache_policies "
+    "mlflow.store.tracking.sqlalchemy_workspace_store mlflow.tracing.export mlflow.models.display_utils alembic.command git graphviz "
+    "sqlalchemy.dialects.sqlite opentelemetry.sdk.metrics anyio._backends._asyncio prefect.utilities.visualization pydantic.v1 "
+    "matplotlib.backends.backend_agg PIL.GifImagePlugin PIL.JpegImagePlugin PIL.PngImagePlugin "
     "jinja2 markdown_it latex2mathml.converter pygments"
 ).split()
 
@@ -31,8 +39,11 @@ def serve(path: str) -> None:
     """Forks a child per request until the process that started this one is gone."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    for name in PACKAGES:
-        importlib.import_module(name)
+    with runtime.hushed():
+        for name in PACKAGES:
+            importlib.import_module(name)
+    for name in [n for n in sys.modules if n.partition(".")[0] == "dlbooks"]:
+        del sys.modules[name]  # a child imports the project's code as the files then stand
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children report for themselves

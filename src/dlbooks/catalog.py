@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pydantic
 
-from dlbooks import UserError
+from dlbooks import UserError, runtime
 from dlbooks.params import ChapterParams, DataSetParams
 
 PACKAGE = Path(__file__).parent
@@ -202,6 +202,7 @@ def dataset(name: str) -> Declared:
 
 def load(declaration: Chapter | DataSet):
     """Imports the module of a chapter or data set, heavy imports and all."""
+    runtime.load_tensorflow()
     return importlib.import_module(declaration.module)
 
 

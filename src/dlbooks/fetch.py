@@ -19,10 +19,10 @@ from dlbooks import UserError, catalog, params, records
 ATTEMPTS = 4  # per URL
 BACKOFF = 0.5  # seconds before the second attempt, doubled before each further one
 TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
-CHUNK = 1 << 18
+CHUNK = 1 << 16
 
 
-class WrongDigest(UserError):
+class DigestError(UserError):
     """The bytes are not the declared ones: nothing of them is kept."""
 
 
@@ -113,7 +113,7 @@ def _get(source: catalog.Source, target: Path) -> None:
                 detail = "disk full" if error.errno == errno.ENOSPC else error.strerror
                 raise UserError(f"{detail}: {target.name} could not be written to {target.parent}") from None
     if wrong:
-        raise WrongDigest(wrong[0])
+        raise DigestError(wrong[0])
     hint = "DLBOOKS_MIRROR can name a folder (or base URL) that holds <host>/<path of the URL>"
     raise UserError(f"cannot download {target.name}: {', '.join(failed)}; {hint}")
 
@@ -146,7 +146,7 @@ def fetch(dataset: catalog.DataSet, module, parameters: params.DataSetParams, fo
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
     except BaseException as error:
-        if parameters.twin or isinstance(error, WrongDigest) or not any(temporary.rglob("*")):
+        if parameters.twin or isinstance(error, DigestError) or not any(temporary.rglob("*")):
             shutil.rmtree(temporary, ignore_errors=True)
         raise
 
@@ -157,12 +157,12 @@ def preprocess(dataset: catalog.DataSet, module, parameters: params.DataSetParam
 
     if not raw.is_dir():
         raise UserError(f"{raw} is missing: run `dvc repro fetch@{dataset.id}`")
-    description = f"{dataset.title}: a synthetic twin drawn by this project, not upstream's data" if parameters.twin else dataset.title
+    twin = parameters.twin
     about = {
         "citation": dataset.citation,
-        "description": description,
+        "description": f"{dataset.title}: a synthetic twin drawn by this project, not upstream's data" if twin else dataset.title,
         "location": {"urls": [dataset.homepage]},
-        "redistributionInfo": {"license": dataset.license},
+        "redistributionInfo": {"license": "Apache-2.0 (the twin; upstream's data: " + dataset.license + ")" if twin else dataset.license},
     }
     if {"image", "label"} <= set(module.FEATURES):
         about["supervisedKeys"] = {"tuple": {"items": [{"featureKey": "image"}, {"featureKey": "label"}]}}

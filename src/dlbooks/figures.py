@@ -78,7 +78,7 @@ def grid(images: np.ndarray, columns: int = 10, captions: list[str] | None = Non
             top = 255 if image.dtype == np.uint8 else 1.0
             cell.imshow(image, cmap="gray" if image.ndim == 2 else None, vmin=0, vmax=top, interpolation="nearest")
             if captions:
-                cell.set_title(captions[index], fontsize=7, y=-0.02, va="top")
+                cell.set_title(captions[index], fontsize=7, y=-0.04, va="top", pad=0)
     if title:
         figure.suptitle(title, fontsize=11)
     return figure
@@ -131,11 +131,14 @@ def gif(frames: list[np.ndarray], path: Path, fps: int = 10) -> None:
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0)
 
 
-def render(figure) -> np.ndarray:
-    """A Matplotlib figure as a uint8 RGB array, for frames of a GIF."""
+def animate(figure, update, frames: list) -> list[np.ndarray]:
+    """Draws one figure again for every item of ``frames`` after ``update(item)``: uint8 RGB pictures for ``gif``."""
     import matplotlib.pyplot as plt
 
-    figure.canvas.draw()
-    frame = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    pictures = []
+    for item in frames:
+        update(item)
+        figure.canvas.draw()
+        pictures.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
     plt.close(figure)
-    return frame
+    return pictures

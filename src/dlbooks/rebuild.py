@@ -93,16 +93,17 @@ def helpers(training: bool):
     """A warm process and a Prefect server for the rebuild, started side by side while DVC fetches and preprocesses."""
     with tempfile.TemporaryDirectory(prefix="dlbooks-") as folder:
         door = Path(folder) / "warm"
-        environment = {**os.environ, **runtime.environment("mini"), **services.prefect_environment()}
-        warm = subprocess.Popen(
-            [sys.executable, str(runtime.root() / "stages" / "warm.py"), str(door)], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
-        )
         own = None
+        environment = {**os.environ, **runtime.environment("mini")}
+        if training and "PREFECT_API_URL" not in os.environ:
+            if not services.prefect_running():
+                own, url = services.start_prefect()
+                environment["PREFECT_API_URL"] = url
+            environment = {**services.prefect_environment(), **environment}
+        command = [sys.executable, str(runtime.root() / "stages" / "warm.py"), str(door)]
+        warm = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
         try:
             if training:
-                external = os.environ.get("PREFECT_API_URL")
-                if not external and not services.prefect_running():
-                    own = services.start_prefect()
                 tracking.prepare(runtime.profile_of(runtime.root() / "params.yaml"))
                 if own:
                     services.await_prefect(own)

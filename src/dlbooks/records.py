@@ -53,19 +53,22 @@ def _example(features: dict[str, Feature], values: dict) -> bytes:
     fields = {}
     for name, feature in features.items():
         value = values[name]
+        if feature.encoding == "raw":
+            value = np.asarray(value)
+            fits = len(value.shape) == len(feature.shape) and all(d in (n, None) for n, d in zip(value.shape, feature.shape, strict=True))
+            if (
+                not fits
+                or value.dtype.kind not in ("fiu" if feature.dtype.startswith("float") else "iub")
+                or (feature.as_bytes and value.dtype != np.uint8)
+            ):
+                raise ValueError(f"{name} is {value.dtype}{list(value.shape)}, declared is {feature.dtype}{list(feature.shape)}")
         if feature.as_bytes:
-            if feature.encoding == "raw":
-                value = np.asarray(value)
-                fixed = [n for n in feature.shape if n is not None]
-                if value.dtype != np.uint8 or (len(fixed) == len(feature.shape) and value.shape != feature.shape):
-                    raise ValueError(f"{name} is {value.dtype}{list(value.shape)}, declared is uint8{list(feature.shape)}")
-                value = value.tobytes()
-            value = value.encode() if isinstance(value, str) else value
+            value = value.encode() if isinstance(value, str) else value.tobytes() if feature.encoding == "raw" else value
             fields[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
         elif feature.dtype.startswith("float"):
             fields[name] = tf.train.Feature(float_list=tf.train.FloatList(value=np.ravel(value)))
         else:
-            number = np.ravel(value)
+            number = np.ravel(value).astype(np.int64)
             if feature.names and not 0 <= int(number[0]) < len(feature.names):
                 raise ValueError(f"{name} is {int(number[0])}, must be in 0 … {len(feature.names) - 1}")
             fields[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=number))
@@ -121,15 +124,14 @@ def write(
     label = next((n for n, f in features.items() if f.names), None)
     try:
         for split, examples in splits.items():
-            rows, moments, classes = [], {}, {}
+            rows, moments, classes = [], {}, dict.fromkeys(features[label].names, 0) if label else {}
             for position, values in enumerate(progress(examples, f"{name} {split}")):
                 try:
                     rows.append(_example(features, values))
                 except ValueError as error:
                     raise UserError(f"{name} {split}, item {position}: {error}") from None
                 if label:
-                    key = features[label].names[int(values[label])]
-                    classes[key] = classes.get(key, 0) + 1
+                    classes[features[label].names[int(values[label])]] += 1
                 if split == "train":
                     for field_name, feature in features.items():
                         if feature.encoding == "raw" and feature.shape and feature.dtype in ("uint8", "float32"):
@@ -137,7 +139,7 @@ def write(
                             n, total, squares, low, high = moments.get(field_name, (0, 0.0, 0.0, math.inf, -math.inf))
                             total, squares = total + float(value.sum()), squares + float((value * value).sum())
                             moments[field_name] = (n + value.size, total, squares, min(low, float(value.min())), max(high, float(value.max())))
-            count = min(shards, len(rows)) if split == "train" else 1
+            count = max(1, min(shards, len(rows))) if split == "train" else 1
             if split == "train":
                 rows = [rows[i] for i in sorted(range(len(rows)), key=lambda i: hashlib.sha256(f"{seed}/{i}".encode()).digest())]
             lengths = []
@@ -239,7 +241,8 @@ class Records:
             if feature.as_bytes:
                 spec[name] = tf.io.FixedLenFeature((), tf.string)
             elif None in feature.shape:
-                spec[name] = tf.io.RaggedFeature(tf.float32 if feature.dtype.startswith("float") else tf.int64)
+                inner = [tf.io.RaggedFeature.UniformRowLength(n) for n in feature.shape[1:]]
+                spec[name] = tf.io.RaggedFeature(tf.float32 if feature.dtype.startswith("float") else tf.int64, partitions=inner)
             else:
                 spec[name] = tf.io.FixedLenFeature(feature.shape, tf.float32 if feature.dtype.startswith("float") else tf.int64)
         parsed = tf.io.parse_example(serialized, spec)
@@ -247,44 +250,70 @@ class Records:
             if feature.as_bytes and feature.encoding == "raw" and None not in feature.shape:
                 flat = tf.ensure_shape(tf.io.decode_raw(parsed[name], tf.uint8), (None, math.prod(feature.shape)))
                 parsed[name] = tf.reshape(flat, (-1, *feature.shape))
+            elif not feature.as_bytes:
+                parsed[name] = tf.cast(parsed[name], feature.dtype)
         return parsed
 
-    def _wrong_size(self, serialized) -> str:
-        """Names the first raw field of wrong size in a batch that did not parse."""
+    def _damage(self, file: str) -> str:
+        """Names the first item of a shard that cannot be read or parsed, and what is wrong with it."""
         import tensorflow as tf
 
-        for position, one in enumerate(serialized):
-            example = tf.train.Example.FromString(one.numpy()).features.feature
-            for name, feature in self.features.items():
-                if feature.as_bytes and feature.encoding == "raw" and None not in feature.shape:
-                    got, expected = len(example[name].bytes_list.value[0]) if example[name].bytes_list.value else 0, math.prod(feature.shape)
-                    if got != expected:
-                        return f"item {position}: {name} has {got} bytes, expected {expected}"
-        return ""
+        position = 0
+        try:
+            for position, one in enumerate(tf.data.TFRecordDataset(file)):
+                example = tf.train.Example.FromString(one.numpy()).features.feature
+                for name, feature in self.features.items():
+                    if feature.as_bytes and feature.encoding == "raw" and None not in feature.shape:
+                        got, expected = len(b"".join(example[name].bytes_list.value)), math.prod(feature.shape)
+                        if got != expected:
+                            return f"item {position}: {name} has {got} bytes, expected {expected}"
+                self._parse(one[None])
+                position += 1
+        except tf.errors.DataLossError:
+            return f"item {position}: corrupt or truncated"
+        except Exception as error:  # whatever a damaged protocol buffer makes the parser say
+            return f"item {position}: {str(getattr(error, 'message', error)).splitlines()[0]}"
+        return "corrupt"
 
-    def _read(self, file: str) -> Iterator[dict]:
+    def _read(self, file: str, expected: int) -> Iterator[dict]:
         """One shard in parsed batches; damage is a ``UserError`` naming the shard and the item."""
         import tensorflow as tf
 
-        position, serialized = 0, None
+        remedy = f"delete {self.folder} and run `dvc repro preprocess@{self.folder.name}`"
+        position = 0
         try:
             for serialized in tf.data.TFRecordDataset(file).batch(PARSE_BATCH):
-                yield {k: v.numpy() for k, v in self._parse(serialized).items()}
-                position, serialized = position + len(serialized), None
-        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, ValueError) as error:
-            detail = self._wrong_size(serialized) if serialized is not None else ""
-            detail = detail or f"after item {position}: {str(getattr(error, 'message', error)).splitlines()[0]}"
-            remedy = f"delete {self.folder} and run `dvc repro preprocess@{self.folder.name}`"
-            raise UserError(f"damaged record file {Path(file).name}, {detail}; {remedy}") from None
+                parsed = {k: v.numpy() for k, v in self._parse(serialized).items()}
+                for name, feature in self.features.items():
+                    if feature.names and (wrong := np.flatnonzero((parsed[name] < 0) | (parsed[name] >= len(feature.names)))).size:
+                        item, value = wrong[0], parsed[name][wrong[0]]
+                        detail = f"item {position + item}: {name} is {value}, must be in 0 … {len(feature.names) - 1}"
+                        raise UserError(f"damaged record file {Path(file).name}, {detail}; {remedy}")
+                yield parsed
+                position += len(serialized)
+        except tf.errors.OpError:
+            raise UserError(f"damaged record file {Path(file).name}, {self._damage(file)}; {remedy}") from None
+        if position != expected:
+            raise UserError(f"damaged record file {Path(file).name}, {position} items instead of {expected}; {remedy}")
+
+    def _lengths(self, split: str) -> list[int]:
+        """Examples in each shard, as TFDS's metadata say."""
+        info = json.loads((self.path / "dataset_info.json").read_text(encoding="utf-8"))
+        return [int(n) for entry in info["splits"] if entry["name"] == split for n in entry["shardLengths"]]
 
     def arrays(self, split: str) -> dict[str, np.ndarray]:
         """A whole split as numpy arrays ``{feature: [n, …]}``, parsed once and kept; fixed-size features only."""
+        import tensorflow as tf
+
         if split not in self._arrays:
-            parts = [part for file in self.files(split) for part in self._read(file)]
-            arrays = {name: np.concatenate([p[name] for p in parts]) for name in self.features} if parts else {}
-            found = len(next(iter(arrays.values()), ()))
-            if found != self.count(split):
-                raise UserError(f"{self.folder.name} {split}: {found} examples in its files, dataset_info.json says {self.count(split)}")
+            if ragged := [n for n, f in self.features.items() if None in f.shape and not f.as_bytes]:
+                raise ValueError(f"{self.folder.name}: {', '.join(ragged)} differ in length from item to item: use batches()")
+            files, lengths = self.files(split), self._lengths(split)
+            if len(files) != len(lengths):
+                raise UserError(f"{self.folder.name} {split}: {len(files)} record files, dataset_info.json lists {len(lengths)}")
+            parts = [part for file, length in zip(files, lengths, strict=True) for part in self._read(file, length)]
+            parts = parts or [{name: value.numpy() for name, value in self._parse(tf.zeros(0, tf.string)).items()}]
+            arrays = {name: np.concatenate([p[name] for p in parts]) for name in self.features}
             for values in arrays.values():
                 values.setflags(write=False)
             self._arrays[split] = arrays
@@ -313,7 +342,9 @@ class Records:
         options = tf.data.Options()
         options.deterministic = True
         options.threading.private_threadpool_size = 2
-        if self.info["splits"][split]["bytes"] < CACHE_LIMIT and all(None not in f.shape for f in self.features.values()):
+        files = self.files(split)
+        epochs = tf.data.Dataset.range(epoch, 2**62 if repeat is None else epoch + repeat)
+        if self.info["splits"][split]["bytes"] < CACHE_LIMIT and all(None not in f.shape or f.as_bytes for f in self.features.values()):
             arrays = {k: tf.constant(v) for k, v in self.arrays(split).items()}
             count = self.count(split)
 
@@ -323,14 +354,16 @@ class Records:
                 key = tf.stack([tf.cast(seed, tf.int64), number])
                 return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), key))
 
-            epochs = tf.data.Dataset.range(epoch, 2**62 if repeat is None else epoch + repeat)
             indices = epochs.flat_map(lambda n: order(n).batch(size, drop_remainder=drop_remainder))
             data = indices.map(lambda i: {k: tf.gather(v, i) for k, v in arrays.items()}, num_parallel_calls=1)
         else:
-            data = tf.data.TFRecordDataset(self.files(split), num_parallel_reads=None)
-            if shuffle:
-                data = data.shuffle(10_000, seed=seed + epoch, reshuffle_each_iteration=True)
-            data = data.repeat(repeat).batch(size, drop_remainder=drop_remainder).map(self._parse, num_parallel_calls=2)
+
+            def examples(number):
+                data = tf.data.TFRecordDataset(files)
+                return data.shuffle(10_000, seed=seed + number, reshuffle_each_iteration=False) if shuffle else data
+
+            serialized = epochs.flat_map(lambda n: examples(n).batch(size, drop_remainder=drop_remainder))
+            data = serialized.map(self._parse, num_parallel_calls=2)
         if map:
             data = data.map(map, num_parallel_calls=2)
         return data.with_options(options).prefetch(2)

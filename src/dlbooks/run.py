@@ -194,6 +194,13 @@ class Run:
         figures.save(figure, path)
         self.captions[name] = caption
 
+    def gif(self, name: str, frames: list[np.ndarray], caption: str, fps: int = 10) -> None:
+        """Saves uint8 frames as an animated ``figures/<name>``."""
+        from dlbooks import figures
+
+        figures.gif(frames, self.out / "figures" / name, fps)
+        self.captions[name] = caption
+
     def table(self, name: str, rows: list[dict]) -> None:
         """Saves rows as CSV (floats with six significant digits)."""
         with open(self.out / name, "w", encoding="utf-8", newline="") as file:

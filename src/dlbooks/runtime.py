@@ -7,6 +7,7 @@ machine has and is bit-identical on one machine only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -98,6 +99,29 @@ def hardware() -> str:
 
         gpus = [tf.config.experimental.get_device_details(d).get("device_name", d.name) for d in tf.config.list_physical_devices("GPU")]
     return ", ".join([f"{model} × {os.cpu_count()}", *([isa] if isa else []), *gpus])
+
+
+@contextlib.contextmanager
+def hushed():
+    """Swallows what C++ code writes to standard error: TensorFlow greets with six lines before its log level counts."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow and Keras without their greeting."""
+    if "tensorflow" not in sys.modules:
+        with hushed():
+            import keras  # noqa: F401
+            import tensorflow  # noqa: F401
 
 
 def prepare(profile: str, seed: int) -> None:

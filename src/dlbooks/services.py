@@ -53,10 +53,11 @@ def prefect_running() -> str:
         return ""
 
 
-def start_prefect(port: int = 0) -> subprocess.Popen:
-    """Starts the server without waiting for it; ``await_prefect`` waits. Its database is an SQLite file in this checkout."""
+def start_prefect(port: int = 0) -> tuple[subprocess.Popen, str]:
+    """Starts the server without waiting for it (``await_prefect`` does); returns it and its API URL. Its database is a file in this checkout."""
     port = port or free_port()
-    environment = {**os.environ, **runtime.QUIET, **prefect_environment(), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+    url = f"http://127.0.0.1:{port}/api"
+    environment = {**os.environ, **runtime.QUIET, **prefect_environment(), "PREFECT_API_URL": url}
     with open(_home() / "server.log", "w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
@@ -66,8 +67,8 @@ def start_prefect(port: int = 0) -> subprocess.Popen:
             stderr=log,
             start_new_session=True,
         )
-    (_home() / "server.json").write_text(json.dumps({"url": f"http://127.0.0.1:{port}/api", "pid": process.pid}))
-    return process
+    (_home() / "server.json").write_text(json.dumps({"url": url, "pid": process.pid}))
+    return process, url
 
 
 def await_prefect(process: subprocess.Popen, seconds: float = 90) -> str:
@@ -107,7 +108,7 @@ def ui(prefect_port: int, mlflow_port: int) -> None:
                 raise UserError(f"port {port} for {name} is in use: choose another with --{name.lower()}-port") from None
     tracking.prepare("mini")
     running = prefect_running()
-    prefect = None if running else start_prefect(prefect_port)
+    prefect, _ = (None, running) if running else start_prefect(prefect_port)
     environment = {**os.environ, **runtime.QUIET}
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port), "--backend-store-uri", tracking.uri()]
     command += ["--artifacts-destination", str(tracking.folder() / "artifacts"), "--workers", "1"]

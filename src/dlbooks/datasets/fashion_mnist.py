@@ -25,7 +25,7 @@ DATASET = DataSet(
     title="Fashion-MNIST",
     homepage="https://github.com/zalandoresearch/fashion-mnist",
     license="MIT",
-    citation="H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms, arXiv:1708.07747, 2017",
+    citation="H. Xiao, K. Rasul, R. Vollgraf: Fashion-MNIST: a novel image dataset for benchmarking machine learning, arXiv:1708.07747, 2017",
     files=[
         Source(
             urls=["http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-images-idx3-ubyte.gz"],
@@ -144,7 +144,9 @@ def sneaker(u, v, draw):
     upper = sole - toe - (sole - toe - top) * rise * rise * (3 - 2 * rise)
     mask = between(-0.42, u, 0.4) & between(upper, v, sole + thick) & ~((u < -0.3) & ~ellipse(u, v, -0.29, sole, 0.13, toe))
     mask &= ~ellipse(u, v, 0.24, top, 0.1, 0.05)
-    dark = (np.abs(v - sole) < 0.013) | (between(-0.2, u, -0.2 + 2 * laces) & (np.abs((u - 1.5 * (v - upper)) % 0.09 - 0.045) < 0.012) & (v < upper + 0.1))
+    dark = (np.abs(v - sole) < 0.013) | (
+        between(-0.2, u, -0.2 + 2 * laces) & (np.abs((u - 1.5 * (v - upper)) % 0.09 - 0.045) < 0.012) & (v < upper + 0.1)
+    )
     return mask, dark
 
 
@@ -160,7 +162,9 @@ def boot(u, v, draw):
     shin = between(top, v, sole) & (np.abs(u - 0.16) < shaft - 0.02 * (v - top))
     foot = between(sole - 1.3 * toe, v, sole) & between(-0.25, u, 0.16 + shaft - 0.02) & (v > sole - toe - 0.4 * np.maximum(u + 0.1, 0))
     cap = ellipse(u, v, -0.25, sole, 0.13, toe) & (v < sole)
-    under = between(sole - 0.01, v, sole + 0.03) & between(-0.37, u, 0.16 + shaft) | (between(sole, v, sole + 0.03 + heel) & between(0.08, u, 0.14 + shaft))
+    under = between(sole - 0.01, v, sole + 0.03) & between(-0.37, u, 0.16 + shaft) | (
+        between(sole, v, sole + 0.03 + heel) & between(0.08, u, 0.14 + shaft)
+    )
     return shin | foot | cap | under, np.abs(v - sole) < 0.01
 
 
@@ -172,7 +176,21 @@ def cloth(rng: np.random.Generator, items: int) -> np.ndarray:
     ink, texture, striped, waves, phase, lean, deep, folded, place, slope, width, shade, dim = (
         c[:, None, None]
         for c in uniform(
-            rng, items, (110, 240), (0.02, 0.16), (0, 1), (3.5, 9), (0, 1), (-1, 1), (0.1, 0.35), (0, 1), (8, 20), (-0.6, 0.6), (0.5, 1.5), (0.35, 1), (0, 1)
+            rng,
+            items,
+            (110, 240),
+            (0.02, 0.16),
+            (0, 1),
+            (3.5, 9),
+            (0, 1),
+            (-1, 1),
+            (0.1, 0.35),
+            (0, 1),
+            (8, 20),
+            (-0.6, 0.6),
+            (0.5, 1.5),
+            (0.35, 1),
+            (0, 1),
         )
     )
     coarse = rng.random((items, 6, 6)) * 2 - 1
@@ -192,23 +210,28 @@ def draw(count: int, stream: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng([SEED, stream])
     labels = rng.permutation(np.arange(count) % 10)
     images = np.zeros((count, 28, 28), np.uint8)
-    grid = ((np.arange(112) + 0.5) / 112 - 0.5).astype(np.float32)
     for label in range(10):
         chosen = np.flatnonzero(labels == label)
         for items in np.array_split(chosen, -(-len(chosen) // 32) or 1):  # small enough for the processor's cache
-
-            def columns(*ranges):
-                return [c.astype(np.float32)[:, None, None] for c in uniform(rng, len(items), *ranges)]  # noqa: B023
-
-            scale, turn, x, y, noise = columns((0.75, 1.08), (-14 / 360, 14 / 360), (-2 / 28, 2 / 28), (-2 / 28, 2 / 28), (2, 22))
-            c, s = cosine(turn).astype(np.float32) / scale, sine(turn).astype(np.float32) / scale
-            across, down = grid - x, grid[:, None] - y
-            u, v = across * c + down * s, down * c - across * s + np.float32(0.5)
-            mask, dark = upper_body(label, u, v, columns) if label in SLEEVES else SHAPES[label](u, v, columns)
-            cover = (mask * 2 - (mask & dark)).astype(np.uint8).reshape(-1, 28, 4, 28, 4).sum((2, 4), dtype=np.int64) / 32
-            grain = 2 * rng.random((3, len(items), 28, 28)).sum(0) - 3  # mean 0, standard deviation 1, nearly Gaussian
-            images[items] = np.rint(np.clip(cover * (cloth(rng, len(items)) + noise * grain), 0, 255))
+            images[items] = _pieces(rng, label, len(items))
     return images, labels
+
+
+def _pieces(rng: np.random.Generator, label: int, count: int) -> np.ndarray:
+    """Pieces of one class: the mask at 112 × 112 in turned, scaled, shifted coordinates, shrunk to 28 × 28, times cloth and noise."""
+
+    def columns(*ranges):
+        return [c.astype(np.float32)[:, None, None] for c in uniform(rng, count, *ranges)]
+
+    scale, turn, x, y, noise = columns((0.75, 1.08), (-14 / 360, 14 / 360), (-2 / 28, 2 / 28), (-2 / 28, 2 / 28), (2, 22))
+    grid = ((np.arange(112) + 0.5) / 112 - 0.5).astype(np.float32)
+    across, down = grid - x, grid[:, None] - y
+    c, s = (cosine(turn) / scale).astype(np.float32), (sine(turn) / scale).astype(np.float32)
+    u, v = across * c + down * s, down * c - across * s + np.float32(0.5)
+    mask, dark = upper_body(label, u, v, columns) if label in SLEEVES else SHAPES[label](u, v, columns)
+    cover = (mask * np.uint8(2) - (mask & dark)).reshape(count, 28, 4, 28, 4).sum((2, 4), dtype=np.int64) / 32
+    grain = 2 * rng.random((3, count, 28, 28)).sum(0) - 3  # mean 0, standard deviation 1, nearly Gaussian
+    return np.rint(np.clip(cover * (cloth(rng, count) + noise * grain), 0, 255))
 
 
 def twin(folder: Path, params: Params) -> None:

@@ -90,22 +90,39 @@ def draw(count: int, stream: int) -> tuple[np.ndarray, np.ndarray]:
     """``count`` digits in random order, every class as often as the others: images [n, 28, 28], labels [n]."""
     rng = np.random.default_rng([SEED, stream])
     labels = rng.permutation(np.arange(count) % 10)
-    ranges = [(0, 1), (13, 21), (16, 21), (-0.3, 0.3), (-18 / 360, 18 / 360), (0, 1.1), (0, 1), (0.5, 1.0), *[(12.5, 15.5)] * 2, (0.6, 1.7), (0.75, 1)]
-    way, width, height, shear, turn, wobble, phase, waves, x, y, pen, ink = uniform(rng, count, *ranges)
+    way, *columns = uniform(
+        rng,
+        count,
+        (0, 1),
+        (13, 21),
+        (16, 21),
+        (-0.3, 0.3),
+        (-18 / 360, 18 / 360),
+        (0, 1.1),
+        (0, 1),
+        (0.5, 1),
+        *[(12.5, 15.5)] * 2,
+        (0.6, 1.7),
+        (0.75, 1),
+    )
     images = np.zeros((count, 28, 28), np.uint8)
     for digit, shapes in enumerate(SHAPES):
         for half, shape in enumerate(shapes):
             chosen = np.flatnonzero((labels == digit) & ((way >= 0.5) == half))
             for items in np.array_split(chosen, -(-len(chosen) // 64) or 1):  # small enough for the processor's cache
-                column = lambda values: values[items, None, None]  # noqa: B023, E731
-                v = (shape[..., 1] - 0.5) * column(height)
-                u = (shape[..., 0] - 0.5) * column(width) + v * column(shear)
-                u = u + column(wobble) * sine(v / 20 * column(waves) + column(phase))
-                c, s = column(cosine(turn)), column(sine(turn))
-                ends = np.stack([c * u - s * v + column(x), s * u + c * v + column(y)], -1)
-                near = np.clip(column(pen).astype(np.float32) + np.float32(0.5) - distance(ends, 28, 28), 0, 1)
-                images[items] = np.rint(near * column(ink * 255).astype(np.float32))
+                hand = [column[items, None, None] for column in columns]
+                images[items] = _stroke(shape, *hand)
     return images, labels
+
+
+def _stroke(shape, width, height, shear, turn, wobble, phase, waves, x, y, pen, ink) -> np.ndarray:
+    """One shape in the hand of each item: scaled, sheared, bent, rotated, shifted, then inked where the pen's center line is near."""
+    v = (shape[..., 1] - 0.5) * height
+    u = (shape[..., 0] - 0.5) * width + v * shear
+    u = u + wobble * sine(v / 20 * waves + phase)
+    c, s = cosine(turn), sine(turn)
+    ends = np.stack([c * u - s * v + x, s * u + c * v + y], -1)
+    return np.rint(np.clip(pen + 0.5 - distance(ends, 28, 28), 0, 1) * ink * 255)
 
 
 def twin(folder: Path, params: Params) -> None:

@@ -3,18 +3,26 @@
 Keras's ``fit`` calls Python once per batch. Here a pass over the data is one ``tf.function`` with a ``tf.range`` loop inside: the
 data stay in memory as tensors, batches are gathered by an index array, and Python is asked once per pass. The loop is as
 deterministic as its ops: the order of the examples, the seed of the augmentation and the saved variables fix every bit.
+
+    epoch = compiled_epoch(model, optimizer, loss)
+    for number in run.epochs(10, model=model, optimizer=optimizer):
+        run.log(number + 1, loss=epoch(x, y, run.random("order", number).permutation(len(x)), 128))
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from dlbooks import runtime
+
+if TYPE_CHECKING:
+    from dlbooks.run import Run
 
 
 def compiled_epoch(model: keras.Model, optimizer, loss: Callable, *, augment: Callable | None = None, ema: Ema | None = None) -> Callable:
@@ -65,6 +73,23 @@ def compiled_epoch(model: keras.Model, optimizer, loss: Callable, *, augment: Ca
     return run
 
 
+def shuffled(run: Run, examples: int, batch: int, start: int, steps: int, stream: str = "order") -> np.ndarray:
+    """Indices ``[steps · batch]`` of the examples seen in steps ``start`` … of an endless stream of shuffled passes.
+
+    Every pass is a permutation of its own, drawn from ``run.random(stream, pass)``; its rest shorter than ``batch`` is left out.
+    Any stretch can be asked for alone, which is how training resumes in the middle of a pass.
+    """
+    per_pass = examples // batch
+    if per_pass == 0:
+        raise ValueError(f"{examples} examples are less than one batch of {batch}")
+    parts = []
+    for number in range(start // per_pass, (start + steps - 1) // per_pass + 1):
+        order = run.random(stream, number).permutation(examples)
+        first, last = max(start - number * per_pass, 0), min(start + steps - number * per_pass, per_pass)
+        parts.append(order[first * batch : last * batch])
+    return np.concatenate(parts)
+
+
 @contextlib.contextmanager
 def precision(profile: str):
     """Layers built inside compute in bfloat16 if the profile is ``book`` and the CPU multiplies bfloat16; weights stay float32.
@@ -78,6 +103,32 @@ def precision(profile: str):
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+class Adam(keras.optimizers.Adam):
+    """Keras's Adam with its update in one fused kernel instead of a dozen element-wise ops.
+
+    The formula is the same; where a net has many weights and few multiply-adds per weight (dense layers, small batches) a step takes
+    up to a third less time. ``weight_decay=…`` makes it AdamW, as in Keras.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        if self.amsgrad or isinstance(gradient, tf.IndexedSlices) or variable.dtype != tf.float32:
+            return super().update_step(gradient, variable, learning_rate)
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.cast(learning_rate, tf.float32),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.cast(gradient, tf.float32),
+        )
 
 
 class Ema:

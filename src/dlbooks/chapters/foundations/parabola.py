@@ -116,8 +116,8 @@ def train(run):
         if restart == 0:
             for step, loss in losses:
                 run.log(step, loss=loss)
-            figures.gif([fit_frame(x, y, s, f"step {n}, loss {loss:.4f}") for s, (n, loss) in zip(snapshots, losses, strict=True)], run.out / "figures" / "fit.gif")
-            run.captions["fit.gif"] = "The fit after every fifty steps: a random broken line bends into the parabola, most of it in the first hundred steps"
+            caption = "The fit after every fifty steps: a random broken line bends into the parabola, most of it in the first hundred steps"
+            run.gif("fit.gif", bending(x, y, snapshots, losses), caption)
         else:
             run.log(0, **{f"loss_{restart}": losses[0][1]})
             for step, loss in losses[1:]:
@@ -131,13 +131,18 @@ def mean_squared_error(y, prediction):
     return tf.reduce_mean(tf.square(prediction - y))
 
 
-def fit_frame(x, y, fit, title):
+def bending(x, y, snapshots, losses):
     figure, axes = figures.new(4.8, 3.2)
     axes.plot(x, y, ".", color=figures.PALE, markersize=3)
     axes.plot(CURVE, CURVE**2 - 0.5, "--", color=figures.INK, linewidth=1)
-    axes.plot(CURVE, fit, color=figures.COLORS[1])
-    axes.set(ylim=(-0.8, 0.8), title=title)
-    return figures.render(figure)
+    (line,) = axes.plot(CURVE, snapshots[0], color=figures.COLORS[1])
+    axes.set(ylim=(-0.8, 0.8))
+
+    def update(index):
+        line.set_ydata(snapshots[index])
+        axes.set_title(f"step {losses[index][0]}, loss {losses[index][1]:.4f}")
+
+    return figures.animate(figure, update, list(range(len(snapshots))))
 
 
 # ## Evaluation

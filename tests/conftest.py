@@ -1,0 +1,5 @@
+import os
+
+from dlbooks import runtime
+
+os.environ.update(runtime.environment("mini"))
