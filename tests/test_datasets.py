@@ -49,9 +49,9 @@ def test_twin_is_the_same_every_time(twins, tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("mnist", "MNIST_DIGEST"),
-        ("fashion-mnist", "FASHION_DIGEST"),
-        ("sample-pictures", "SAMPLE_DIGEST"),
+        ("mnist", "64684a1ff0f098cf"),
+        ("fashion-mnist", "ca73e9b0f81cd55f"),
+        ("sample-pictures", "bedd63cd7428984c"),
     ],
 )
 def test_twin_has_the_reference_machines_bits(name, expected):
@@ -112,13 +112,11 @@ def damage(twins, tmp_path, change):
 
 
 def test_damaged_idx_files_are_named(twins, tmp_path):
-    def swap(folder):
+    def exchanged(folder):
         (folder / TEST_IMAGES).replace(folder / TEST_LABELS)
+        (folder / TEST_IMAGES).write_bytes((folder / TEST_LABELS).read_bytes())
 
-    folder = copied(twins, tmp_path)
-    with pytest.raises(UserError, match=r"^t10k-labels-idx1-ubyte.gz: expected IDX labels \(0x801\), found 0x803$"):
-        (folder / TEST_LABELS).write_bytes((folder / TEST_IMAGES).read_bytes())
-        mnist.examples(folder, mnist.Params(validation=100))
+    assert damage(twins, tmp_path, exchanged) == f"{TEST_LABELS}: expected IDX labels (0x801), found 0x803"
 
     def fewer(folder):
         _idx.write(folder / TEST_LABELS, np.zeros(99, np.uint8))

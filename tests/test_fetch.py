@@ -20,7 +20,7 @@ REAL = DataSetParams(twin=False)
 class Handler(http.server.BaseHTTPRequestHandler):
     """``/good`` supports ranges, ``/plain`` does not; ``/broken`` drops the first ``server.drops`` connections half way, ``/busy`` says 503."""
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         server = self.server
         server.requests.append((self.path, self.headers.get("Range")))
         kind = self.path.split("/")[1]
@@ -90,7 +90,9 @@ def test_busy_server_is_asked_again_but_not_forever(server, tmp_path):
     assert len(server.requests) == 3
     (tmp_path / "file.bin").unlink()
     server.drops = 1000
-    with pytest.raises(UserError, match=r"^cannot download file.bin: http://[^ ]*/busy/file.bin \(HTTP 503\); DLBOOKS_MIRROR can name a folder[^\n]*$"):
+    with pytest.raises(
+        UserError, match=r"^cannot download file.bin: http://[^ ]*/busy/file.bin \(HTTP 503\); DLBOOKS_MIRROR can name a folder[^\n]*$"
+    ):
         fetch.download(dataset(f"{server.url}/busy/file.bin"), tmp_path)
     assert len(server.requests) == 3 + fetch.ATTEMPTS
 

@@ -45,7 +45,7 @@ def list_(as_json: Json = False):
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("chapter", "places", "data", "metric", "the book", "ours, real data", "ours, twin"):
+    for name in ("chapter", "places", "data", "metric", "the book", "ours, real data", "ours, mini"):
         table.add_column(name, justify="right" if name.startswith(("the", "ours")) else "left", overflow="fold")
 
     def number(value):
@@ -90,7 +90,7 @@ def show(chapter: str, as_json: Json = False):
     console.print(table)
     best = ledger.read().get(declaration.id, {}).get("book", {}).get("best", {}).get("metrics", {})
     results = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("metric", "the book", "ours, real data", "ours, twin"):
+    for name in ("metric", "the book", "ours, real data", "ours, mini"):
         results.add_column(name, justify="left" if name == "metric" else "right")
     for name, metric in declaration.metrics.items():
         cells = [metric.reported, best.get(name), metrics.get(name)]

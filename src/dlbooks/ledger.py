@@ -34,7 +34,7 @@ def record(names: list[str], dirty: bool = False) -> list[str]:
         runs = store.search_runs(experiments, query, order_by=["attributes.end_time ASC"], max_results=1000) if experiments else []
         for run in runs:
             tags = run.data.tags
-            if tags["dlbooks.profile"] == "smoke" or (tags.get("dlbooks.dirty") != "no" and not dirty):
+            if tags["dlbooks.profile"] == "smoke" or "dlbooks.restored" in tags or (tags.get("dlbooks.dirty") != "no" and not dirty):
                 continue
             entry = entry_of(chapter, run)
             profile = known.setdefault(chapter.id, {}).setdefault(tags["dlbooks.profile"], {})

@@ -26,11 +26,14 @@ def save_model(path: str, mlflow_model, export: Path, **_) -> None:
     target = Path(path)
     shutil.copytree(export, target / "data" / "saved_model")
     described = json.loads((export / "assets.extra" / "signature.json").read_text(encoding="utf-8"))
-    schemas = [
-        Schema([TensorSpec(np.dtype(entry["dtype"]), tuple(-1 if n is None else n for n in entry["shape"]), name) for name, entry in side.items()])
-        for side in (described["inputs"], described["outputs"])
-    ]
-    mlflow_model.signature = ModelSignature(*schemas)
+
+
+    def schema(side: dict, named: bool) -> Schema:
+        shapes = {name: tuple(-1 if n is None else n for n in entry["shape"]) for name, entry in side.items()}
+        return Schema([TensorSpec(np.dtype(entry["dtype"]), shapes[name], name if named else None) for name, entry in side.items()])
+
+    # A single input stays without a name: MLflow then hands the array itself to the model instead of a dictionary.
+    mlflow_model.signature = ModelSignature(schema(described["inputs"], len(described["inputs"]) > 1), schema(described["outputs"], True))
     example = export / "assets.extra" / "example.npy"
     if example.exists():
         _save_example(mlflow_model, np.load(example), str(target))

@@ -39,7 +39,11 @@ def repro(targets: list[str], force: bool = False) -> int:
             return 0
         console.print(f"{len(stale)} stages to run: {', '.join(stale)}")
         with helpers(any(s in catalog.chapters() for s in stale)):
+            forget_seconds(stale)
             repo.reproduce(targets=targets or None, force=force)
+        for name in stale:
+            if name in catalog.chapters() and f"chapter {name}" not in seconds():
+                tracking.restored(name)
     except DvcException as error:
         raise UserError(dvc_message(error)) from None
     finally:
@@ -118,6 +122,19 @@ def helpers(training: bool):
                 services.stop(own)
 
 
+def seconds() -> dict[str, float]:
+    """Seconds of every stage that was run in this checkout, not restored."""
+    path = runtime.state() / "seconds.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def forget_seconds(stages: list[str]) -> None:
+    """Drops the seconds of stages about to run: whichever has none afterwards came out of DVC's cache."""
+    names = {s.replace("@", " ") if "@" in s else f"chapter {s}" for s in stages}
+    kept = {k: v for k, v in seconds().items() if k not in names}
+    (runtime.state() / "seconds.json").write_text(json.dumps(kept, indent=2), encoding="utf-8")
+
+
 def dvc_message(error: BaseException) -> str:
     """DVC's words for a failure, with its cause, in one line."""
     cause = getattr(error, "cause", None) or error.__cause__
@@ -129,13 +146,10 @@ def table(console) -> None:
     from rich.table import Table
 
     profile = runtime.profile_of(runtime.root() / "params.yaml")
-    seconds_file = runtime.state() / "seconds.json"
-    seconds = json.loads(seconds_file.read_text()) if seconds_file.exists() else {}
-    known = ledger.read()
-    grid = Table(title=None, box=None, pad_edge=False, header_style="bold")
-    twin = "" if profile == "book" else " (twin)"
-    for name, side in (("chapter", "left"), ("metric", "left"), (f"measured{twin}", "right"), ("the book", "right"), ("measured (real data)", "right"), ("seconds", "right")):
-        grid.add_column(name, justify=side)
+    spent, known = seconds(), ledger.read()
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("chapter", "metric", f"ours, {profile}", "the book", "ours, real data", "seconds"):
+        grid.add_column(name, justify="left" if name in ("chapter", "metric") else "right")
     for chapter in catalog.chapters().values():
         path = runtime.root() / "data" / "runs" / chapter.id / "metrics.json"
         if not path.exists():
@@ -143,14 +157,14 @@ def table(console) -> None:
         headline = chapter.metrics[chapter.headline]
         value = json.loads(path.read_text())[chapter.headline]
         real = known.get(chapter.id, {}).get("book", {}).get("best", {}).get("metrics", {}).get(chapter.headline)
-        spent = seconds.get(f"chapter {chapter.id}")
+        took = spent.get(f"chapter {chapter.id}")
         grid.add_row(
             chapter.id,
             chapter.headline,
             f"{value:.5g}" + ("" if headline.passes(value) else " [red]below its floor[/]"),
             "" if headline.reported is None else f"{headline.reported:.5g}",
             "" if real is None else f"{real:.5g}",
-            "" if spent is None else f"{spent:.1f}",
+            "cached" if took is None else f"{took:.1f}",
         )
     console.print()
     console.print(grid)

@@ -91,6 +91,11 @@ def _tfds_feature(feature: Feature) -> dict:
     return {"pythonClassName": base + name, "tensor": tensor}
 
 
+def _labels(folder: Path, feature: str) -> Path:
+    """Where TFDS keeps the class names of a feature."""
+    return folder / f"{feature.replace('/', '.')}.labels.txt"
+
+
 def _dump(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -169,7 +174,7 @@ def write(
         _dump(target / "dataset_info.json", {**(about or {}), "fileFormat": "tfrecord", "name": name, "splits": info_splits, "version": version})
         for field_name, feature in features.items():
             if feature.names:
-                (target / f"{field_name}.labels.txt").write_text("\n".join(feature.names) + "\n", encoding="utf-8")
+                _labels(target, field_name).write_text("\n".join(feature.names) + "\n", encoding="utf-8")
         _dump(target / "stats.json", stats)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
@@ -220,7 +225,7 @@ class Records:
 
     def names(self, feature: str = "label") -> list[str]:
         """Class names, in the order of their numbers."""
-        return (self.path / f"{feature}.labels.txt").read_text(encoding="utf-8").splitlines()
+        return _labels(self.path, feature).read_text(encoding="utf-8").splitlines()
 
     def files(self, split: str) -> list[str]:
         if split not in self.info["splits"]:
@@ -301,10 +306,13 @@ class Records:
         info = json.loads((self.path / "dataset_info.json").read_text(encoding="utf-8"))
         return [int(n) for entry in info["splits"] if entry["name"] == split for n in entry["shardLengths"]]
 
+    def _empty(self) -> dict[str, np.ndarray]:
+        """The arrays of a split without examples."""
+        plain = {n: f.encoding == "raw" and None not in f.shape for n, f in self.features.items()}
+        return {n: np.zeros((0, *f.shape) if plain[n] else 0, f.dtype if plain[n] else "S1") for n, f in self.features.items()}
+
     def arrays(self, split: str) -> dict[str, np.ndarray]:
         """A whole split as numpy arrays ``{feature: [n, …]}``, parsed once and kept; fixed-size features only."""
-        import tensorflow as tf
-
         if split not in self._arrays:
             if ragged := [n for n, f in self.features.items() if None in f.shape and not f.as_bytes]:
                 raise ValueError(f"{self.folder.name}: {', '.join(ragged)} differ in length from item to item: use batches()")
@@ -312,8 +320,7 @@ class Records:
             if len(files) != len(lengths):
                 raise UserError(f"{self.folder.name} {split}: {len(files)} record files, dataset_info.json lists {len(lengths)}")
             parts = [part for file, length in zip(files, lengths, strict=True) for part in self._read(file, length)]
-            parts = parts or [{name: value.numpy() for name, value in self._parse(tf.zeros(0, tf.string)).items()}]
-            arrays = {name: np.concatenate([p[name] for p in parts]) for name in self.features}
+            arrays = {name: np.concatenate([p[name] for p in parts]) for name in self.features} if parts else self._empty()
             for values in arrays.values():
                 values.setflags(write=False)
             self._arrays[split] = arrays

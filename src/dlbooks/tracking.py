@@ -18,7 +18,6 @@ from pathlib import Path
 from dlbooks import UserError, catalog, runtime
 
 FLUSH_SECONDS = 5.0
-REQUIREMENTS = ("tensorflow", "keras", "numpy")  # what a logged model needs; stated, because inferring it costs nine seconds
 
 
 def folder() -> Path:
@@ -197,6 +196,7 @@ class Tracker:
         from dlbooks import mlflow_flavor
 
         mlflow.set_tracking_uri(uri())
+        mlflow.set_experiment(experiment_id=self.experiment_id)  # where MLflow puts the model, whatever the run says
         mlflow.models.Model.log(
             artifact_path=None,
             name=self.run.chapter.id,
@@ -211,6 +211,25 @@ class Tracker:
         if reason:
             self.store.set_tag(self.id, "dlbooks.reason", reason[:500])
         self.store.set_terminated(self.id, status)
+
+
+def restored(name: str) -> None:
+    """A light run for a chapter that DVC brought back from its cache: metrics and parameters, and a tag that says so."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    from dlbooks.run import trained
+
+    run, store, now = trained(name), client(), int(time.time() * 1000)
+    label = f"{name} · from cache"
+    made = store.create_run(experiment(store, run.profile, run.chapter.family), run_name=label)
+    tags = {"dlbooks.chapter": name, "dlbooks.profile": run.profile, "dlbooks.restored": "yes", "mlflow.note.content": note(run)}
+    store.log_batch(
+        made.info.run_id,
+        metrics=[Metric(k, float(v), now, 0) for k, v in run.metrics.items()],
+        params=[Param(k, str(v)) for k, v in run.params.model_dump(mode="json").items()],
+        tags=[RunTag(k, v) for k, v in tags.items()],
+    )
+    store.set_terminated(made.info.run_id)
 
 
 def reported(chapter: catalog.Chapter, variant: str | None) -> dict[str, float]:

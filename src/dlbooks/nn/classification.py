@@ -63,11 +63,11 @@ def evaluate_classifier(run, logits: np.ndarray, test: dict[str, np.ndarray], na
     wrong = wrong[np.argsort(-p[wrong, guess[wrong]], kind="stable")]
     shown = wrong[:MISTAKES]
     if len(shown):
-        captions = [f"{names[labels[i]]} → {names[guess[i]]} {p[i, guess[i]]:.2f}" for i in shown]
-        longest = max(map(len, captions))
+        short = max(map(len, names)) < 3
+        captions = [f"{names[labels[i]]}{' ' if short else chr(10)}→ {names[guess[i]]} {p[i, guess[i]]:.2f}" for i in shown]
         run.figure(
             "mistakes.png",
-            figures.grid(test["image"][shown], 9 if longest < 14 else 6, captions, "True → predicted, with its probability", 0.8 if longest < 14 else 1.2),
+            figures.grid(test["image"][shown], 9, captions, "True → predicted, with its probability", 0.8 if short else 1.1),
             f"The {len(shown)} most confident of {len(wrong)} mistakes on {len(labels)} test pictures",
         )
     entropy = -(p * log_p).sum(1)

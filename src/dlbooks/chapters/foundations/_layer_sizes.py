@@ -133,7 +133,7 @@ def calculate(line: str) -> list[dict]:
 
     def add(layer: str, inputs: int, parameters: int) -> None:
         nodes = height * width * channels
-        fields = [([1] + receptive_field(w))[-1] for w in windows.values()]
+        fields = [receptive_field([(1, 1), *axis])[-1] for axis in windows.values()]
         row = {"layer": layer, "output": f"{height}×{width}×{channels}", "nodes": nodes, "parameters": parameters}
         row |= {"connections": nodes * (inputs + (parameters > 0)), "receptive_field": "×".join(map(str, fields))}
         rows.append(row | {"multiplications": nodes * inputs * (parameters > 0)})
@@ -165,6 +165,21 @@ def calculate(line: str) -> list[dict]:
             inputs, parameters = size * size, conv_params(size, 1, channels) if kind == "depthwise" else 0
         add(text, inputs, parameters)
     return rows
+
+
+def as_text(rows: list[dict]) -> str:
+    """The rows as an aligned table with totals."""
+    totals = [
+        "total",
+        "",
+        *(sum(row[key] for row in rows) for key in ("nodes", "parameters", "connections")),
+        "",
+        sum(r["multiplications"] for r in rows),
+    ]
+    table = [[key.replace("_", " ") for key in rows[0]], *(row.values() for row in rows), totals]
+    table = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in cells] for cells in table]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join("  ".join([c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]) for cells in table)
 
 
 # ## LeNet-5, and a net that does not run

@@ -98,7 +98,7 @@ EVERY = 50  # steps between two logged losses, as in the book
 
 # ## Training
 # One pass of `compiled_epoch` here is fifty steps, each over all points. The fits differ in initial weights and noise; all are kept, and the
-# first is the one that is exported.
+# one with the lowest loss is exported.
 def train(run):
     p = run.params
     for restart in run.progress(range(p.restarts), "fits"):
@@ -203,9 +203,11 @@ def loss_figure(series, floor):
 
 
 def export(run):
-    model = run.load(build(run.params), "weights_0")
+    last = [run.series["loss"][-1][1], *(run.series[f"loss_{n}"][-1][1] for n in range(1, run.params.restarts))]
+    model = run.load(build(run.params), f"weights_{int(np.argmin(last))}")
     spec = [tf.TensorSpec((None, 1), tf.float32, name="x")]
-    saved_model(run.out / "export" / "saved_model", {"serve": (lambda x: {"y": model(x)}, spec)}, model.variables)
+    example = np.array([[-1.0], [0.0], [0.5]], np.float32)
+    saved_model(run.out / "export" / "saved_model", {"serve": (lambda x: {"y": model(x)}, spec)}, model.variables, example=example)
 
 
 # ## Use

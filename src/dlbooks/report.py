@@ -1,0 +1,278 @@
+"""The results site: what every chapter teaches, what it measured, and what the book says, as pages that need no server.
+
+The book's number and a measurement on the book's data stand side by side and are judged. A mini run, which trains in seconds and
+mostly on a synthetic twin of the data, has a column of its own and is never judged by the book's number.
+
+The pages depend on nothing but their inputs: no time, no path of this machine.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import struct
+import typing
+from pathlib import Path
+from types import SimpleNamespace
+
+from dlbooks import catalog, ledger, params, runtime
+from dlbooks.site import prose
+
+SITE = Path(__file__).parent / "site"
+ROWS = 20  # of a table that stand on the page; the whole is linked
+POINTS = 600  # of a series that its plot gets; the whole is linked
+
+BOOKS = {
+    "B1": ("21 Deep Learning Projects", "21个项目玩转深度学习", "TensorFlow 1.4"),
+    "B2": ("Learning Generative Adversarial Networks", "实战生成对抗网络", "TensorFlow 0.12 to 1.x, Keras, PyTorch"),
+    "B3": ("A study blog on “TensorFlow in Practice”", "TensorFlow 实战Google深度学习框架", "TensorFlow 1.12"),
+    "B4": ("Deep Learning Practice: Computer Vision", "深度学习实践：计算机视觉", "Keras, MXNet, PyTorch"),
+    "B5": ("TensorFlow: Technical Analysis and Practice", "TensorFlow 技术解析与实战", "TensorFlow 1.1"),
+}
+FAMILIES = {
+    "foundations": "Foundations",
+    "classification": "Classification",
+    "detection-segmentation": "Detection and segmentation",
+    "faces-retrieval-style": "Faces, retrieval, dream and style",
+    "generative": "Generative models",
+    "image-translation": "Image translation",
+    "language-speech": "Language and speech",
+    "series-rl": "Time series and reinforcement learning",
+    "systems": "Systems",
+}
+
+
+def build(folder: Path, *, runs: Path | None = None, results: dict | None = None) -> None:
+    """Writes the site into ``folder``, which is emptied first.
+
+    ``runs`` holds a folder per chapter that has run (default ``data/runs``), ``results`` is the ledger (default ``data/results.json``).
+    """
+    import jinja2
+
+    runs = runs or runtime.root() / "data" / "runs"
+    results = ledger.read() if results is None else results
+    values = params.read(runtime.root() / "params.yaml")
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "chapter").mkdir(parents=True)
+    for name in ("style.css", "site.js"):
+        shutil.copyfile(SITE / name, folder / name)
+
+    views = [view(chapter, runs / chapter.id, results.get(chapter.id, {}), values) for chapter in catalog.chapters().values()]
+    families = [*FAMILIES, *sorted({v.chapter.family for v in views} - set(FAMILIES))]
+    views.sort(key=lambda v: (families.index(v.chapter.family), v.places[0].order, v.id))
+    titles = {v.id: v.title for v in views}
+    needed_by = {v.id: [w.id for w in views if v.id in w.chapter.needs] for v in views}
+
+    loader = jinja2.FileSystemLoader(SITE)
+    site = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    site.filters |= {"number": number, "inline": prose.inline}
+    site.globals |= {"books": BOOKS, "families": FAMILIES, "titles": titles, "datasets": catalog.datasets(), "rows_shown": ROWS}
+
+    def page(path: str, template: str, **names) -> None:
+        (folder / path).write_text(site.get_template(template).render(up="../" * path.count("/"), **names), encoding="utf-8")
+
+    by_family = [(FAMILIES.get(f, f.replace("-", " ").capitalize()), [v for v in views if v.chapter.family == f]) for f in families]
+    page("index.html", "index.html", by_family=[g for g in by_family if g[1]], by_book=by_book(views), views=views)
+    for index, this in enumerate(views):
+        around = {"previous": views[index - 1] if index else None, "following": views[index + 1] if index + 1 < len(views) else None}
+        copy(this, runs / this.id, folder / "files" / this.id)
+        page(f"chapter/{this.id}.html", "chapter.html", v=this, needed_by=needed_by[this.id], theory=prose.Prose(2)(this.doc), **around)
+        page(f"chapter/{this.id}-source.html", "source.html", v=this, files=sources(this.chapter), **around)
+
+
+# ── what a page says about a chapter ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict) -> SimpleNamespace:
+    """All that the templates show of a chapter: its declaration, its run in ``folder``, what the ledger holds."""
+    found = catalog.chapter(chapter.id)
+    run = read_json(folder / "run.json")
+    measured = read_json(folder / "metrics.json") if run else {}
+    book, mini = held.get("book", {}).get("best", {}), held.get("mini", {}).get("best", {})
+    if run.get("profile") == "book":  # this checkout computed on the real data itself
+        book = book or {"metrics": measured, "variant": run["variant"] or "default"}
+    elif run:
+        mini = {"metrics": measured, "variant": run["variant"] or "default"}
+    # A data set whose twin stands in for the real files even in profile `book` makes its numbers no measurement of the book's task.
+    twins = [d for d in chapter.datasets if params.section(values, f"data.{d}", "book").get("twin")]
+    rows = result_rows(chapter, book.get("metrics", {}), mini.get("metrics", {}), comparable=not twins)
+    figures = pictures(folder)
+    plain = [f for f in figures if not f.name.startswith("curve_")]
+    return SimpleNamespace(
+        id=chapter.id,
+        title=chapter.title,
+        chapter=chapter,
+        doc=found.doc,
+        path=f"src/{chapter.path.relative_to(catalog.PACKAGE.parent).as_posix()}",
+        places=[place(s) for s in chapter.sources],
+        run=run,
+        book=book,
+        mini=mini,
+        twins=twins,
+        rows=rows,
+        headline=next(r for r in rows if r.name == chapter.headline),
+        variants=variant_rows(chapter, held, book, mini, comparable=not twins),
+        parameters=parameter_rows(found.params, values, chapter.id),
+        hero=next((f for f in plain if f.name.endswith(".png")), plain[0] if plain else None),
+        thumbnail=next((f for f in [*plain, *figures] if f.name.endswith(".png")), None),
+        figures=plain,
+        curves=curves(chapter, folder, figures),
+        tables=[table(p) for p in sorted(folder.glob("*.csv"))],
+        export=[(p.relative_to(folder).as_posix(), p.stat().st_size) for p in sorted(folder.glob("export/**/*")) if p.is_file()],
+        entries=entries(held),
+        search=" ".join([chapter.id, chapter.title, *chapter.sources, chapter.family, *chapter.datasets, chapter.headline]).lower(),
+    )
+
+
+def result_rows(chapter: catalog.Chapter, book: dict, mini: dict, comparable: bool = True, reported: dict | None = None) -> list[SimpleNamespace]:
+    """One row per metric: the book's value, ours on the book's data with a verdict, that of the mini run without one."""
+    rows = []
+    for name, metric in chapter.metrics.items():
+        said = metric.reported if reported is None else reported.get(name)
+        ours, verdict = book.get(name), ""
+        if comparable and said is not None and ours is not None:
+            verdict = "reached" if ours == said or metric.improves(ours, said) else "not reached"
+        rows.append(SimpleNamespace(name=name, metric=metric, reported=said, source=metric.source, book=ours, verdict=verdict, mini=mini.get(name)))
+    return rows
+
+
+def variant_rows(chapter: catalog.Chapter, held: dict, book: dict, mini: dict, comparable: bool) -> list[SimpleNamespace]:
+    """The default recipe and every variant with what its own source reports; empty where there are no variants."""
+    rows = []
+    for name in ["default", *chapter.variants] if chapter.variants else []:
+        variant = chapter.variants.get(name, catalog.Variant({}, about="the chapter's own recipe"))
+        ours = [_of_variant(held.get(p, {}), name, latest) for p, latest in (("book", book), ("mini", mini))]
+        found = result_rows(chapter, *(o.get("metrics", {}) for o in ours), comparable, None if name == "default" else variant.reported)
+        shown = [r for r in found if r.name == chapter.headline or r.reported is not None]
+        rows.append(SimpleNamespace(name=name, variant=variant, results=shown))
+    return rows
+
+
+def _of_variant(profile: dict, name: str, latest: dict) -> dict:
+    """The ledger's entry of a variant; the default recipe's is the best, the newest or this checkout's, where one of them is of it."""
+    if name != "default":
+        return profile.get("variants", {}).get(name, {})
+    return next((e for e in (latest, profile.get("best", {}), profile.get("newest", {})) if e.get("variant") == "default"), {})
+
+
+def parameter_rows(cls, values: dict, chapter_id: str) -> list[SimpleNamespace]:
+    """Name, values per profile, allowed values, description."""
+    mini, book = (params.section(values, chapter_id, p) for p in ("mini", "book"))
+    rows = []
+    for name, field in cls.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        row = {"name": name, "mini": mini.get(name, default), "book": book.get(name, default), "about": field.description or ""}
+        rows.append(SimpleNamespace(**row, allowed=allowed(field)))
+    return rows
+
+
+def allowed(field) -> str:
+    """A parameter's range, or the words it may be."""
+    if typing.get_origin(field.annotation) is typing.Literal:
+        return ", ".join(map(str, typing.get_args(field.annotation)))
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    return ", ".join(f"{sign} {number(getattr(m, key))}" for m in field.metadata for key, sign in signs.items() if getattr(m, key, None) is not None)
+
+
+def entries(held: dict) -> list[tuple[str, dict]]:
+    """What the ledger holds, each run once, with what it is: ("book: best, newest", entry)."""
+    found: dict[str, tuple[list[str], dict]] = {}
+    for profile, kept in sorted(held.items()):
+        named = {"best": kept.get("best"), "newest": kept.get("newest"), **{f"best of {v}": e for v, e in kept.get("variants", {}).items()}}
+        for label, entry in named.items():
+            if entry:
+                found.setdefault(profile + json.dumps(entry, sort_keys=True), ([f"{profile}:"], entry))[0].append(label)
+    return [(" ".join([labels[0], ", ".join(labels[1:])]), entry) for labels, entry in found.values()]
+
+
+# ── the books ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def place(source: str) -> SimpleNamespace:
+    """A place such as B5 4.7.1–4.7.4 as book, number and what sorts it among the book's sections."""
+    book, _, number_ = source.partition(" ")
+    return SimpleNamespace(text=source, book=book, number=number_, order=(book, [int(n) for n in re.findall(r"\d+", re.split("[–,-]", number_)[0])]))
+
+
+def by_book(views: list[SimpleNamespace]) -> list[tuple[str, tuple, list]]:
+    """(key, names, [(place, view)]) of every book in the order of its own sections."""
+    groups = []
+    for key, names in BOOKS.items():
+        rows = [(p, v) for v in views for p in v.places if p.book == key]
+        groups.append((key, names, sorted(rows, key=lambda row: (row[0].order, row[1].id))))
+    return [g for g in groups if g[2]]
+
+
+# ── what a run left ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def pictures(folder: Path) -> list[SimpleNamespace]:
+    """Figures with captions and sizes in pixels, which keep a page from jumping while they load."""
+    captions = read_json(folder / "figures" / "captions.json")
+    found = []
+    for path in sorted(p for p in folder.glob("figures/*") if p.suffix in (".png", ".gif")):
+        head = path.read_bytes()[:24]
+        width, height = struct.unpack(">II", head[16:24]) if path.suffix == ".png" else struct.unpack("<HH", head[6:10])
+        caption = captions.get(path.name) or path.stem.replace("_", " ")
+        found.append(SimpleNamespace(name=path.name, caption=caption, width=width, height=height))
+    return found
+
+
+def curves(chapter: catalog.Chapter, folder: Path, figures: list[SimpleNamespace]) -> list[SimpleNamespace]:
+    """The declared curves, then every other series by itself: points for the plot and the picture that stands in for it."""
+    series = {p.stem: read_csv(p)[1:] for p in sorted(folder.glob("history/*.csv"))}
+    declared = {title: [n for n in names if n in series] for title, names in chapter.curves.items()}
+    rest = [n for n in series if not any(n in names for names in declared.values())]
+    found = []
+    for title, names in [*declared.items(), *((n.replace("_", " "), [n]) for n in rest)]:
+        points = {n: thinned([(int(step), float(value)) for step, value in series[n]]) for n in names}
+        file = f"curve_{re.sub('[^a-z0-9]+', '_', title.lower())}.png"
+        picture = next((f for f in figures if f.name == file), None) if title in declared else None
+        if points:
+            found.append(SimpleNamespace(title=title, points=points, picture=picture, declared=title in declared))
+    return found
+
+
+def thinned(points: list) -> list:
+    """Every k-th point and the last."""
+    every = -(-len(points) // POINTS) or 1
+    return points[::every] + (points[-1:] if (len(points) - 1) % every else [])
+
+
+def table(path: Path) -> SimpleNamespace:
+    """A CSV file's header and first rows."""
+    header, *rows = read_csv(path) or [[]]
+    return SimpleNamespace(name=path.name, header=header, rows=rows[:ROWS], count=len(rows))
+
+
+def copy(this: SimpleNamespace, folder: Path, target: Path) -> None:
+    """What the pages link to: figures, series, tables, metrics."""
+    for path in [*folder.glob("figures/*.*"), *folder.glob("history/*.csv"), *folder.glob("*.csv"), *folder.glob("*.json")]:
+        goal = target / path.relative_to(folder)
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, goal)
+
+
+def sources(chapter: catalog.Chapter) -> list[tuple[str, list[dict]]]:
+    """The chapter's file and the private modules beside it that it imports, as annotated source."""
+    text = chapter.path.read_text(encoding="utf-8")
+    beside = [chapter.path.parent / f"{n}.py" for n in re.findall(r"^from dlbooks\.chapters\.\w+(?:\.| import )(_\w+)", text, re.M)]
+    return [(path.name, prose.annotated(path.read_text(encoding="utf-8"))) for path in [chapter.path, *beside]]
+
+
+def number(value) -> str:
+    """A number as a person writes it: whole numbers whole, others with five significant digits; anything else as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.5g}"
