@@ -5,6 +5,7 @@ DVC runs it in process (``python3 stages/chapter.py mnist-cnn``), ``dlbooks run 
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -12,11 +13,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from dlbooks import catalog, params, runtime
+
+for name, value in runtime.environment(runtime.profile_of(runtime.root() / "params.yaml")).items():
+    os.environ.setdefault(name, value)  # a Prefect worker starts here, a DVC stage has set them before
+
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from dlbooks import catalog, params, runtime, tracking
+from dlbooks import tracking
 from dlbooks.run import Run, input_hashes, parameters_of, work_key
 
 HOURS = {"smoke": 0.25, "mini": 0.5, "book": 48}  # the longest a task may take
@@ -73,6 +79,7 @@ def chapter(chapter_id: str, profile: str = "", variant: str = "", overrides: di
     (by default a folder of its own below ``.dlbooks/flows``, so that a deployment never touches what DVC tracks).
     """
     began = time.monotonic()
+    runtime.load_tensorflow()
     found = catalog.chapter(chapter_id)
     declaration = found.declaration
     values = params.read(runtime.root() / "params.yaml")

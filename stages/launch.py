@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from dlbooks import runtime  # noqa: E402  (standard library only)
+from dlbooks import runtime  # standard library only
 
 SHELLS = {"sh", "bash", "dash", "zsh", "ksh"}
 

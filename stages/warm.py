@@ -7,7 +7,6 @@ the files stand. It has run no TensorFlow operation, so a child's weights equal 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import json
@@ -22,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from dlbooks import runtime  # noqa: E402  (standard library only)
+from dlbooks import runtime  # standard library only
 
 PACKAGES = (
     "numpy tensorflow keras matplotlib.pyplot PIL.Image pydantic ruamel.yaml requests tqdm sklearn.metrics pandas "
@@ -36,9 +35,7 @@ PACKAGES = (
 
 
 def serve(path: str) -> None:
-    """Forks a child per request until the process that started this one is gone."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    """Forks a child per request until it is ended."""
     with runtime.hushed():
         for name in PACKAGES:
             importlib.import_module(name)

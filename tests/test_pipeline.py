@@ -136,7 +136,7 @@ def test_killed_dvc_leaves_no_trainer_and_the_next_one_finishes(clone, how):
     whole = json.loads((clone / "data/runs/mnist-mlp/metrics.json").read_text())
     known = len(mlflow_runs(clone, "mnist-mlp"))
     command = [str(BIN / "dvc"), "repro", "--force", "--single-item", "mnist-mlp"]
-    slow = environment(clone, DLBOOKS_CHECKPOINT_SECONDS="0", DLBOOKS_SLOWER="0.3")
+    slow = environment(clone, DLBOOKS_CHECKPOINT_SECONDS="0")
     process = subprocess.Popen(command, cwd=clone, env=slow, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     work = clone / ".dlbooks/work/mnist-mlp"
     deadline = time.monotonic() + 90

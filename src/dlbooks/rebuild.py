@@ -105,7 +105,7 @@ def helpers(training: bool):
                 environment["PREFECT_API_URL"] = url
             environment = {**services.prefect_environment(), **environment}
         command = [sys.executable, str(runtime.root() / "stages" / "warm.py"), str(door)]
-        warm = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+        warm = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=services.die_with_parent)
         try:
             if training:
                 tracking.prepare(runtime.profile_of(runtime.root() / "params.yaml"))

@@ -108,6 +108,8 @@ def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict) -> Si
         path=f"src/{chapter.path.relative_to(catalog.PACKAGE.parent).as_posix()}",
         places=[place(s) for s in chapter.sources],
         run=run,
+        run_name="run on real data" if run.get("profile") == "book" else f"{run.get('profile', 'mini')} run",
+        mini_name=f"{run['profile']} run" if run.get("profile", "book") != "book" else "mini run",
         book=book,
         mini=mini,
         twins=twins,

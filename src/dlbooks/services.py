@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -66,6 +67,7 @@ def start_prefect(port: int = 0) -> tuple[subprocess.Popen, str]:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=die_with_parent,
         )
     (_home() / "server.json").write_text(json.dumps({"url": url, "pid": process.pid}))
     return process, url
@@ -82,6 +84,12 @@ def await_prefect(process: subprocess.Popen, seconds: float = 90) -> str:
             return url
         time.sleep(0.2)
     raise UserError(f"the Prefect server did not start: see {_home() / 'server.log'}")
+
+
+def die_with_parent() -> None:
+    """For a child before it starts its program: end when the process that started it ends, however it ends (Linux only)."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def stop(process: subprocess.Popen) -> None:
@@ -109,11 +117,13 @@ def ui(prefect_port: int, mlflow_port: int) -> None:
     tracking.prepare("mini")
     running = prefect_running()
     prefect, _ = (None, running) if running else start_prefect(prefect_port)
-    environment = {**os.environ, **runtime.QUIET}
+    environment = {**os.environ, **runtime.QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # no queue of evaluation jobs: ten processes less
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port), "--backend-store-uri", tracking.uri()]
     command += ["--artifacts-destination", str(tracking.folder() / "artifacts"), "--workers", "1"]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with open(tracking.folder() / "server.log", "w") as log:
-        mlflow = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "start_new_session": True, "preexec_fn": die_with_parent}
+        mlflow = subprocess.Popen(command, env=environment, **options)
     try:
         url = running or await_prefect(prefect)
         _await_http(f"http://127.0.0.1:{mlflow_port}/health", mlflow, tracking.folder() / "server.log")

@@ -44,7 +44,6 @@ def chapter(name: str) -> None:
     catalog.chapter(name)  # an unknown id before anything heavy is imported
     sys.path.insert(0, str(runtime.root()))
     prefect_settings()
-    runtime.load_tensorflow()
     recipe = json.loads(os.environ.get("DLBOOKS_RECIPE", "{}"))  # set by `dlbooks run --variant` for its experiment
     with _alone(name):
         from flows.chapter import chapter as flow

@@ -183,7 +183,7 @@ def predict_pictures(run, inputs: list[str], out: Path | None, *, top: int, prep
 
 
 def mnist_like(picture: np.ndarray, box: int = 20, by_mass: bool = True) -> np.ndarray:
-    """Makes a gray picture ``[H, W]`` of one digit look like MNIST's: uint8 ``[28, 28, 1]``, light ink on black.
+    """Makes a gray picture ``[H, W]`` of one thing look like MNIST's: uint8 ``[28, 28, 1]``, light ink on black.
 
     A bright border means dark ink on paper: inverted. The box around the ink is cut out and shrunk or enlarged until its longer side has
     ``box`` pixels, then placed with its center of mass (or of the box, without ``by_mass``) in the middle. No ink is a ``UserError``.
@@ -195,7 +195,7 @@ def mnist_like(picture: np.ndarray, box: int = 20, by_mass: bool = True) -> np.n
     ground = float(np.median(border))
     ink = ground - gray if ground > 127 else gray - ground
     if ink.max() < 40:
-        raise UserError("no ink found: a digit must stand out from its background")
+        raise UserError("no ink found: nothing stands out from the background")
     ink = np.clip(ink / ink.max(), 0.0, 1.0)
     rows, columns = (np.flatnonzero((ink > 0.2).any(axis)) for axis in (1, 0))
     cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
