@@ -71,7 +71,7 @@ def test_lab_runs_and_normalization_wins(data, tmp_path, monkeypatch):
     facts = list(csv.DictReader((run.out / "facts.csv").open(encoding="utf-8")))
     assert len(facts) == run.metrics["facts_total"] == len({row["name"] for row in facts})
     assert next(csv.DictReader((run.out / "shapes.csv").open(encoding="utf-8")))["measured"] == "10×9×9×2"
-    assert [step for step, _ in run.series["bn_loss"]][:3] == [10, 20, 30]
+    assert [step for step, _ in run.series["bn_loss"]][:3] == [10, 12, 22]  # 12 steps in a pass
 
 
 def test_both_networks_start_alike():
@@ -152,9 +152,9 @@ def test_receptive_field_per_axis():
         ("in 32x32x1; konv 5 6", r"layer 2, word 1: unknown word 'konv'; allowed are conv, depthwise, pool, dense"),
         ("in 32x32x1; conv 5 6 vaild", r"layer 2, word 4: unknown word 'vaild'; after conv KERNEL FILTERS allowed: same, valid, s<stride>"),
         ("in 32x32x1; dense 5 relu", r"layer 2, word 3: unknown word 'relu'; after dense UNITS allowed: nothing"),
-        ("in 4x9x1; conv 5 6 valid", r"layer 2, conv 5 6 on 4×9×1: kernel covers 5 cells, the picture has 4"),
-        ("in 9x9x1; pool 2; conv 3 4 valid d2", r"layer 3, conv 3 4 on 4×4×1: kernel covers 5 cells, the picture has 4"),
-        ("in 8x8x1; conv 3 4 s0", r"layer 2, conv 3 4 on 8×8×1: stride is 0, must be at least 1"),
+        ("in 4x9x1; conv 5 6 valid", r"layer 2, conv 5 6 valid on 4×9×1: kernel covers 5 cells, the picture has 4"),
+        ("in 9x9x1; pool 2; conv 3 4 valid d2", r"layer 3, conv 3 4 valid d2 on 4×4×1: kernel covers 5 cells, the picture has 4"),
+        ("in 8x8x1; conv 3 4 s0", r"layer 2, conv 3 4 s0 on 8×8×1: stride is 0, must be at least 1"),
         ("in 8x8x1; conv 0 4", r"layer 2, conv 0 4 on 8×8×1: kernel is 0"),
         ("in 8x8x1; dense 0", r"layer 2, dense 0 on 8×8×1: units is 0"),
         ("in 8x8x1; conv 3", r"layer 2: 'conv 3'; write conv KERNEL FILTERS in whole numbers"),
@@ -181,7 +181,7 @@ def test_predict_counts_a_network(capsys, tmp_path):
     assert len(printed) == 10 and len({len(line) for line in printed}) == 1
     assert printed[-1].split() == ["total", "9,118", "61,706", "429,342", "416,520"]
     rows = list(csv.DictReader((tmp_path / "made" / "lenet.csv").open(encoding="utf-8")))
-    assert rows[1]["layer"] == "conv 5 6" and rows[1]["connections"] == "122304"
+    assert rows[1]["layer"] == "conv 5 6 valid" and rows[1]["connections"] == "122304"
 
 
 def test_predict_filters_pictures(capsys, tmp_path):

@@ -25,7 +25,9 @@ def clone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pipeline") / "clone"
     root = runtime.root()
     subprocess.run(["git", "clone", "-q", str(root), str(folder)], check=True)
-    changed = subprocess.run(["git", "ls-files", "-mo", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True).stdout.split("\n")
+    changed = subprocess.run(["git", "ls-files", "-mo", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
     for name in filter(None, changed):
         if (root / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,9 @@ def test_rebuild_runs_exactly_what_changed(clone):
     ran, _ = repro(clone, "parabola", "mnist-softmax")
     assert ran == ["parabola"], "changing one chapter's rate reruns that chapter alone"
 
-    dvc = subprocess.run([str(BIN / "dvc"), "metrics", "diff", "--json"], cwd=clone, env=environment(clone), capture_output=True, text=True, check=True)
+    dvc = subprocess.run(
+        [str(BIN / "dvc"), "metrics", "diff", "--json"], cwd=clone, env=environment(clone), capture_output=True, text=True, check=True
+    )
     assert "train_loss" in json.loads(dvc.stdout)["diff"]["data/runs/parabola/metrics.json"]
 
     book = next(line for line in block.splitlines() if line.strip().startswith("book:"))
@@ -116,7 +120,9 @@ def mlflow_runs(clone, chapter):
         f"r = s.search_runs(e, \"tags.`dlbooks.chapter` = '{chapter}'\", order_by=['attributes.start_time ASC'])\n"
         "print(json.dumps([(x.info.status, x.data.tags.get('mlflow.source.git.commit'), sorted(x.data.metrics)) for x in r]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], env={**environment(clone), "PYTHONPATH": str(clone / "src")}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**environment(clone), "PYTHONPATH": str(clone / "src")}, capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout)
 
 

@@ -53,7 +53,13 @@ def list_(as_json: Json = False):
 
     for row in rows:
         table.add_row(
-            row["id"], ", ".join(row["sources"]), ", ".join(row["datasets"]) or "–", row["headline"], number(row["reported"]), number(row["book"]), number(row["mini"])
+            row["id"],
+            ", ".join(row["sources"]),
+            ", ".join(row["datasets"]) or "–",
+            row["headline"],
+            number(row["reported"]),
+            number(row["book"]),
+            number(row["mini"]),
         )
     Console(highlight=False).print(table)
 
@@ -137,7 +143,9 @@ def run(
 @app.command(context_settings={"ignore_unknown_options": True})
 def predict(
     chapter: str,
-    inputs: Annotated[list[str] | None, typer.Argument(help="What the chapter takes: files, numbers, text. Trailing KEY=VALUE words are options.")] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Argument(help="What the chapter takes: files, numbers, text. Trailing KEY=VALUE words are options.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File or folder for the answer.")] = None,
     set_: Set = None,
 ):

@@ -19,13 +19,19 @@ def checks() -> list[tuple[str, bool, str]]:
     found = []
     python = sys.version_info[:2]
     found.append(("Python", (3, 11) <= python <= (3, 13), f"{sys.version.split()[0]}; 3.11 to 3.13 are supported"))
-    locked = dict(line.split(" ")[0].split("==") for line in (runtime.root() / "requirements.lock").read_text().splitlines() if "==" in line and line[0].isalpha())
+    locked = dict(
+        line.split(" ")[0].split("==")
+        for line in (runtime.root() / "requirements.lock").read_text().splitlines()
+        if "==" in line and line[0].isalpha()
+    )
     for name in PINNED:
         try:
             have = version(name)
         except PackageNotFoundError:
             have = "missing"
-        found.append((name, have == locked.get(name), have if have == locked.get(name) else f"{have}, the lock says {locked.get(name)}: run `make setup`"))
+        found.append(
+            (name, have == locked.get(name), have if have == locked.get(name) else f"{have}, the lock says {locked.get(name)}: run `make setup`")
+        )
     git = shutil.which("git")
     found.append(("git", bool(git), "found" if git else "not found: DVC needs it, install it with the system's package manager"))
     free = shutil.disk_usage(runtime.root()).free / 1e9

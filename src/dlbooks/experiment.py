@@ -21,5 +21,10 @@ def run(found: catalog.Declared, values: dict, profile: str, variant: str, overr
     for key, value in chosen.items():
         sign = "" if key in listed else "+"
         command += ["-S", f"{sign}{chapter_id}.{profile}.{key}={json.dumps(value)}"]
-    environment = {**os.environ, **runtime.QUIET, "DLBOOKS_HOME": str(runtime.home()), "DLBOOKS_RECIPE": json.dumps({"variant": variant, "overrides": overrides})}
+    environment = {
+        **os.environ,
+        **runtime.QUIET,
+        "DLBOOKS_HOME": str(runtime.home()),
+        "DLBOOKS_RECIPE": json.dumps({"variant": variant, "overrides": overrides}),
+    }
     return subprocess.call([*command, chapter_id], cwd=runtime.root(), env=environment)

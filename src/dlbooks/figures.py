@@ -20,6 +20,7 @@ def new(width: float = 6.4, height: float = 4.0, rows: int = 1, columns: int = 1
 
     plt.rcParams.update(
         {
+            "axes.axisbelow": True,
             "axes.edgecolor": INK,
             "axes.grid": True,
             "axes.prop_cycle": plt.cycler(color=COLORS),

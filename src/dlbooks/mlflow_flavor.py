@@ -27,7 +27,6 @@ def save_model(path: str, mlflow_model, export: Path, **_) -> None:
     shutil.copytree(export, target / "data" / "saved_model")
     described = json.loads((export / "assets.extra" / "signature.json").read_text(encoding="utf-8"))
 
-
     def schema(side: dict, named: bool) -> Schema:
         shapes = {name: tuple(-1 if n is None else n for n in entry["shape"]) for name, entry in side.items()}
         return Schema([TensorSpec(np.dtype(entry["dtype"]), shapes[name], name if named else None) for name, entry in side.items()])
@@ -44,6 +43,8 @@ def save_model(path: str, mlflow_model, export: Path, **_) -> None:
     (target / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
     (target / "python_env.yaml").write_text(f"python: {python}\nbuild_dependencies: [pip]\ndependencies:\n- -r requirements.txt\n", encoding="utf-8")
     nested = "".join(f"  {line}\n" for line in listing.splitlines())
-    (target / "conda.yaml").write_text(f"channels: [conda-forge]\nname: mlflow-env\ndependencies:\n- python={python}\n- pip\n- pip:\n{nested}", encoding="utf-8")
+    (target / "conda.yaml").write_text(
+        f"channels: [conda-forge]\nname: mlflow-env\ndependencies:\n- python={python}\n- pip\n- pip:\n{nested}", encoding="utf-8"
+    )
     mlflow.pyfunc.add_to_model(mlflow_model, loader_module="mlflow.tensorflow", conda_env="conda.yaml", python_env="python_env.yaml")
     mlflow_model.save(str(target / "MLmodel"))

@@ -14,6 +14,13 @@ from pathlib import Path
 
 from dlbooks import UserError, catalog, ledger, runtime, services, sync, tracking
 
+FAREWELL = """
+Done in {seconds:.0f} s. Look further:
+  data/report/index.html               every chapter with curves, pictures and the book's numbers
+  make ui                              its runs in MLflow and Prefect
+  .venv/bin/dlbooks show mnist-cnn     theory, parameters and results of one chapter
+  .venv/bin/dlbooks predict mnist-cnn digit.png     use what was trained"""
+
 
 def repro(targets: list[str], force: bool = False) -> int:
     """Rebuilds what changed, all or ``targets`` with what they need. Returns the exit code."""
@@ -33,14 +40,14 @@ def repro(targets: list[str], force: bool = False) -> int:
         repo = Repo()
         with quiet():
             restore(repo)
-            stale = [s.addressing for s in repo.reproduce(targets=targets or None, dry=True, force=force)]
+            stale = stale_stages(repo, targets, force)
         if not stale:
             console.print(f"[green]Nothing changed:[/] data and {len(catalog.chapters())} chapters are up to date.")
             return 0
         console.print(f"{len(stale)} stages to run: {', '.join(stale)}")
         with helpers(any(s in catalog.chapters() for s in stale)):
             forget_seconds(stale)
-            repo.reproduce(targets=targets or None, force=force)
+            repo.reproduce(targets=targets or None, force=force, single_item=force and bool(targets))
         for name in stale:
             if name in catalog.chapters() and f"chapter {name}" not in seconds():
                 tracking.restored(name)
@@ -51,10 +58,7 @@ def repro(targets: list[str], force: bool = False) -> int:
     table(console)
     for line in differences():
         console.print(f"[yellow]{line}[/]")
-    console.print(f"\nDone in {time.monotonic() - began:.0f} s. Look further:")
-    console.print("  data/report/index.html           every chapter with curves, pictures and the book's numbers")
-    console.print("  make ui                          runs in MLflow and Prefect")
-    console.print("  .venv/bin/dlbooks show mnist-cnn theory, parameters and results of one chapter")
+    console.print(FAREWELL.format(seconds=time.monotonic() - began), soft_wrap=True)
     return 0
 
 
@@ -64,6 +68,23 @@ def check_targets(targets: list[str]) -> None:
     for target in targets:
         if target not in data and target != "report":
             catalog.chapter(target)
+
+
+def stale_stages(repo, targets: list[str], force: bool) -> list[str]:
+    """What DVC calls changed and everything that reads it, in the order it will run."""
+    import networkx
+
+    graph = repo.index.graph  # an edge leads from a stage to one that it reads
+    names = {stage.addressing: stage for stage in graph}
+    wanted = set(graph)
+    if targets:
+        wanted = {s for t in targets for s in (names[t], *networkx.descendants(graph, names[t]))}
+    if force:
+        changed = {names[t] for t in targets} if targets else set(graph)
+    else:
+        changed = {names[n] for n in repo.status(targets=targets or None, with_deps=bool(targets)) if n in names}
+    stale = {s for c in changed for s in (c, *networkx.ancestors(graph, c))} & wanted
+    return [s.addressing for s in networkx.dfs_postorder_nodes(graph) if s in stale]
 
 
 def restore(repo) -> None:
@@ -184,4 +205,7 @@ def differences() -> list[str]:
     found = [n for n in new if n in old and all(new[n].get(k) == old[n].get(k) for k in inputs) and new[n].get("outs") != old[n].get("outs")]
     if not found:
         return []
-    return [f"differs from the committed result although nothing it reads changed: {', '.join(found)}", "this machine computes other bits; see `dvc metrics diff`"]
+    return [
+        f"differs from the committed result although nothing it reads changed: {', '.join(found)}",
+        "this machine computes other bits; see `dvc metrics diff`",
+    ]

@@ -9,6 +9,7 @@ The pages depend on nothing but their inputs: no time, no path of this machine.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
 import shutil
@@ -100,6 +101,7 @@ def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict) -> Si
     rows = result_rows(chapter, book.get("metrics", {}), mini.get("metrics", {}), comparable=not twins)
     figures = pictures(folder)
     plain = [f for f in figures if not f.name.startswith("curve_")]
+    hero = next((f for f in plain if f.name.endswith(".png")), plain[0] if plain else None)
     return SimpleNamespace(
         id=chapter.id,
         title=chapter.title,
@@ -117,9 +119,9 @@ def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict) -> Si
         headline=next(r for r in rows if r.name == chapter.headline),
         variants=variant_rows(chapter, held, book, mini, comparable=not twins),
         parameters=parameter_rows(found.params, values, chapter.id),
-        hero=next((f for f in plain if f.name.endswith(".png")), plain[0] if plain else None),
+        hero=hero,
         thumbnail=next((f for f in [*plain, *figures] if f.name.endswith(".png")), None),
-        figures=plain,
+        figures=[f for f in plain if f is not hero],
         curves=curves(chapter, folder, figures),
         tables=[table(p) for p in sorted(folder.glob("*.csv"))],
         export=[(p.relative_to(folder).as_posix(), p.stat().st_size) for p in sorted(folder.glob("export/**/*")) if p.is_file()],
@@ -199,11 +201,12 @@ def place(source: str) -> SimpleNamespace:
 
 
 def by_book(views: list[SimpleNamespace]) -> list[tuple[str, tuple, list]]:
-    """(key, names, [(place, view)]) of every book in the order of its own sections."""
+    """(key, names, [(sections, view)]) of every book in its own order; neighboring sections of one chapter share a row."""
     groups = []
     for key, names in BOOKS.items():
-        rows = [(p, v) for v in views for p in v.places if p.book == key]
-        groups.append((key, names, sorted(rows, key=lambda row: (row[0].order, row[1].id))))
+        found = sorted(((p.order, v.id, p.number, v) for v in views for p in v.places if p.book == key), key=lambda row: row[:3])
+        rows = [list(group) for _, group in itertools.groupby(found, key=lambda row: row[1])]
+        groups.append((key, names, [(", ".join(number_ for *_, number_, _ in group), group[0][3]) for group in rows]))
     return [g for g in groups if g[2]]
 
 

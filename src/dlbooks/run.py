@@ -179,7 +179,9 @@ class Run:
             for key, variable in zip(stored.files, model.weights, strict=False):
                 value = stored[key]
                 if value.shape != tuple(variable.shape):
-                    raise UserError(f"{path}: {key.split(' ', 1)[1]} has shape {list(value.shape)}, the model's {variable.path} {list(variable.shape)}")
+                    raise UserError(
+                        f"{path}: {key.split(' ', 1)[1]} has shape {list(value.shape)}, the model's {variable.path} {list(variable.shape)}"
+                    )
                 variable.assign(value)
             if len(stored.files) != len(model.weights):
                 raise UserError(f"{path} holds {len(stored.files)} variables, the model has {len(model.weights)}")
@@ -243,7 +245,9 @@ class Run:
         for name, value in values.items():
             if not re.fullmatch("[a-z0-9_]+", name) or not np.isfinite(float(value)):
                 raise ValueError(f"{self.chapter.id}: metric {name} = {value}: names are [a-z0-9_]+, values finite numbers")
-        self.metrics = {n: int(values[n]) if isinstance(values[n], int | np.integer) else float(f"{float(values[n]):.6g}") for n in self.chapter.metrics}
+        self.metrics = {
+            n: int(values[n]) if isinstance(values[n], int | np.integer) else float(f"{float(values[n]):.6g}") for n in self.chapter.metrics
+        }
         self.json("metrics.json", self.metrics)
 
     def finish(self) -> None:
@@ -288,10 +292,12 @@ def work_key(chapter: catalog.Chapter, parameters: params.ChapterParams, inputs:
 
 
 def trained(name: str) -> Run:
-    """A ``Run`` over what a chapter left in ``data/runs``, with the parameters it was trained with."""
+    """A ``Run`` over what a chapter left in ``data/runs``, with the parameters it was trained with; a lab without export needs none."""
     found = catalog.chapter(name)
     folder = runtime.root() / "data" / "runs" / name
     if not (folder / "run.json").exists():
+        if not found.declaration.exports:
+            return Run(found.declaration, found.params(), profile="mini", out=folder)
         raise UserError(f"{name} has not been trained here: run `dlbooks run {name}`")
     kept = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     parameters = params.validate(found.params, kept["parameters"], name)

@@ -52,7 +52,9 @@ def chapter(name: str) -> None:
             metrics = flow(name, **recipe, out=str(runtime.root() / "data" / "runs" / name))
         except RuntimeError as error:
             if "Failed to reach API" in str(error):
-                raise UserError(f"Prefect server {os.environ.get('PREFECT_API_URL')} does not answer: start it (`make ui`), or unset PREFECT_API_URL") from None
+                raise UserError(
+                    f"Prefect server {os.environ.get('PREFECT_API_URL')} does not answer: start it (`make ui`), or unset PREFECT_API_URL"
+                ) from None
             raise
     headline = catalog.chapter(name).declaration.headline
     print(f"{name}: {headline} {metrics[headline]:.6g}", flush=True)

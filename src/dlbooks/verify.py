@@ -45,7 +45,11 @@ def verify(names: list[str], as_json: bool = False) -> int:
             different = sorted(k for k in first.keys() | second.keys() if first.get(k) != second.get(k))
         results[name] = {"identical": not different, "files": len(first), "different": different, "against": against}
         if not as_json:
-            verdict = f"bit-identical, {len(first)} files" if not different else f"DIFFERS in {len(different)} of {len(first)} files: {', '.join(different[:5])}"
+            verdict = (
+                f"bit-identical, {len(first)} files"
+                if not different
+                else f"DIFFERS in {len(different)} of {len(first)} files: {', '.join(different[:5])}"
+            )
             print(f"{name}: {verdict} (fresh run against {against})", flush=True)
     if as_json:
         print(json.dumps(results, indent=2))

@@ -23,6 +23,7 @@ def affine(images: tf.Tensor, seed: tf.Tensor, *, rotation: float = 0.0, shift: 
     ``rotation`` in degrees, ``shift`` in pixels, ``zoom`` as a fraction: each is drawn uniformly from ± its value. With ``shift`` alone the
     offsets are whole pixels, so nothing is blurred; otherwise pixels are interpolated bilinearly.
     """
+    images = tf.convert_to_tensor(images)
     height, width = images.shape[1], images.shape[2]
     turn, right, down, scale = tf.unstack(tf.random.stateless_uniform((4, tf.shape(images)[0]), seed, -1.0, 1.0))
     whole = not rotation and not zoom

@@ -99,7 +99,7 @@ def classifier_export(run, model: keras.Model, names: list[str], sample: np.ndar
     folder = run.out / "export"
     folder.mkdir(parents=True, exist_ok=True)
     spec = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name="image")]
-    both = keras.Model(model.inputs, [model.output, model.get_layer("features").output])
+    both = keras.Model(model.input, [model.output, model.get_layer("features").output])
 
     def serve(image):
         logits = model(image, training=False)

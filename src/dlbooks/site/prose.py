@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 import unicodedata
 import xml.etree.ElementTree as ElementTree
@@ -23,28 +24,41 @@ AFTER |= {r"\lvert": "|", r"\rvert": "|", r"\{": "{", r"\}": "}", r"\|": "‖", 
 ALPHABETS = {"bold": "BOLD", "bold-italic": "BOLD ITALIC", "script": "SCRIPT", "double-struck": "DOUBLE-STRUCK", "fraktur": "FRAKTUR"}
 ALPHABETS |= {"monospace": "MONOSPACE", "sans-serif": "SANS-SERIF"}
 STYLES = {"bold": "font-weight:bold", "italic": "font-style:italic", "monospace": "font-family:monospace"}
+OPENING, CLOSING = "([{⌈⌊⟨", ")]}⌉⌋⟩"
 BELOW = {"max", "min", "sup", "inf", "lim", "argmax", "argmin"}
 
 
 @cache
 def formula(tex: str, display: bool = False) -> str:
-    """TeX as MathML of the kind browsers draw themselves; TeX as code where it cannot be converted."""
+    """TeX as MathML of the kind browsers draw themselves; TeX as code where it cannot be converted.
+
+    Displayed formulas side by side (``\\qquad``) become elements of their own, so that a narrow page sets them one below the other.
+    """
+    parts = tex.split(r"\qquad") if display and r"\begin" not in tex else [tex]
+    if any(part.count("{") != part.count("}") for part in parts):
+        parts = [tex]
+    made = [_mathml(part.strip(), display) for part in parts if part.strip()]
+    return f'<code class="tex">{escape(tex)}</code>' if None in made else "\n".join(made)
+
+
+def _mathml(tex: str, display: bool) -> str | None:
     import latex2mathml.converter
 
-    source = tex.strip()
     for pattern, replacement in BEFORE:
-        source = re.sub(pattern, replacement, source)
+        tex = re.sub(pattern, replacement, tex)
     try:
-        text = latex2mathml.converter.convert(source, display="block" if display else "inline")
+        text = latex2mathml.converter.convert(tex, display="block" if display else "inline")
         for command, sign in AFTER.items():
             text = text.replace(command, sign)
         root = ElementTree.fromstring(text.replace(' xmlns="http://www.w3.org/1998/Math/MathML"', ""))
-    except Exception:
-        return f'<code class="tex">{escape(tex)}</code>'
+    except Exception:  # the converter has its own exceptions for every mistake, and plain ones for what it does not foresee
+        return None
     for element in root.iter():
         _repair(element, display)
+    for element in list(root.iter()):
+        _space(element)
     text = ElementTree.tostring(root, encoding="unicode")
-    return f'<code class="tex">{escape(tex)}</code>' if "\\" in text or ">&amp;<" in text else text
+    return None if "\\" in text or ">&amp;<" in text else text
 
 
 def _repair(element: ElementTree.Element, display: bool) -> None:
@@ -58,17 +72,34 @@ def _repair(element: ElementTree.Element, display: bool) -> None:
     elif alphabet == "normal" and element.tag == "mi":
         element.set("mathvariant", "normal")
     if element.tag in ("mi", "mo") and text:
-        word = text.replace("\u2009", "").isalpha() or text in ("∞", "∅", "⊤")
-        symbol = len(text) == 1 and unicodedata.category(text) in ("Sm", "Po", "Ps", "Pe") and text != "∞"
+        word = text.replace("\u2009", "").isalpha() or text in "∞∅⊤"
+        symbol = len(text) == 1 and unicodedata.category(text) in ("Sm", "Po", "Ps", "Pe")
         element.tag = "mi" if word else "mo" if symbol else element.tag
         if text == "~" and element.get("stretchy") is None:
             element.text = "∼"
+        if text in "/|‖":
+            element.attrib.update(lspace="0", rspace="0")
+        if form := "prefix" if text in OPENING else "postfix" if text in CLOSING else "":
+            element.set("form", form)
     if align := element.attrib.pop("columnalign", ""):
         element.set("style", f"text-align:{align}")
     if element.get("width") == "negativethinmathspace":
         element.set("width", "-0.167em")
     if display and element.tag == "msub" and (element[0].text or "").replace("\u2009", "") in BELOW:
         element.tag = "munder"
+
+
+def _space(parent: ElementTree.Element) -> None:
+    """Spaces as TeX sets them: a thin one between a function's name and an argument without parentheses, none after a sign."""
+    if parent.tag not in ("math", "mrow", "mstyle", "mtd"):
+        return
+    for position in range(len(parent) - 1, 0, -1):
+        before, this = pair = parent[position - 1 : position + 1]
+        bases = [e[0] if e.tag in ("msub", "msup", "msubsup", "munder") else e for e in pair]
+        if any(b.tag == "mi" and len(b.text or "") > 1 for b in bases) and not {"mo", "mspace", "mtext"} & {e.tag for e in pair}:
+            parent.insert(position, ElementTree.Element("mspace", width="0.167em"))
+        if before.tag == this.tag == "mo" and this.text in ("+", "−", "±") and before.text not in (*CLOSING, "|", "‖", "!"):
+            this.set("form", "prefix")
 
 
 def _letter(letter: str, alphabet: str) -> str:
@@ -91,7 +122,7 @@ def _markdown():
     from markdown_it import MarkdownIt
     from mdit_py_plugins.dollarmath import dollarmath_plugin
 
-    options = {"html": False, "highlight": lambda code, language, _: "\n".join(highlighted(code, language or "text"))}
+    options = {"html": False, "highlight": lambda code, language, _: "\n".join(highlighted(code)) if language == "python" else ""}
     parser = MarkdownIt("commonmark", options).enable("table")
     parser.use(dollarmath_plugin, renderer=lambda tex, options: formula(tex, options["display_mode"]), double_inline=True)
     parser.add_render_rule("table_open", lambda *_: '<div class="scroll" tabindex="0"><table>\n')
@@ -124,34 +155,23 @@ def inline(text: str) -> str:
 
 # ── code ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-MARKED = {"Comment": "c", "Keyword": "k", "Operator.Word": "k", "Literal.String": "s", "Literal.Number": "m", "Name.Function": "f", "Name.Class": "f"}
-MARKED |= {"Name.Decorator": "d", "Name.Builtin": "b", "Literal.String.Interpol": "", "Name.Builtin.Pseudo": ""}
+# Enough of Python's grammar to color it; a full lexer takes ten times as long for the same look.
+TEXT = r"""[rRbBfFuU]{0,2}(?:\"{3}(?:\\.|[^\\])*?\"{3}|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*')"""
+PYTHON = re.compile(
+    rf"(?P<c>#[^\n]*)|(?P<s>\b{TEXT}|{TEXT})|(?P<d>^[ ]*@[\w.]+)|(?P<f>(?<=\bdef )\w+|(?<=\bclass )\w+)"
+    rf"|(?P<k>\b(?:{'|'.join(keyword.kwlist)})\b)|(?P<m>\b\d[\w.]*(?:(?<=e)-\d+)?)",
+    re.MULTILINE | re.DOTALL,
+)
 
 
-@cache
-def _lexer(language: str):
-    from pygments.lexers import get_lexer_by_name
-    from pygments.util import ClassNotFound
+def highlighted(code: str) -> list[str]:
+    """Lines of HTML with comments, strings, decorators, names, keywords and numbers marked; a string over several lines in each of them."""
 
-    try:
-        return get_lexer_by_name(language)
-    except ClassNotFound:
-        return get_lexer_by_name("text")
+    def mark(found: re.Match) -> str:
+        kind, lines = found.lastgroup, found[0].split("\n")
+        return "\n".join(f'<span class="{kind}">{line}</span>' if line else "" for line in lines)
 
-
-@cache
-def _mark(kind) -> str:
-    """The CSS class of a kind of token: that of its nearest ancestor with one."""
-    return MARKED.get(str(kind).removeprefix("Token."), "") if str(kind).removeprefix("Token.") in MARKED or not kind.parent else _mark(kind.parent)
-
-
-def highlighted(code: str, language: str = "python") -> list[str]:
-    """Lines of HTML; a token over several lines is marked in each of them."""
-    parts = []
-    for _, kind, text in _lexer(language).get_tokens_unprocessed(code):
-        mark, text = _mark(kind), escape(text, quote=False)
-        parts.append("\n".join(f'<span class="{mark}">{part}</span>' if part else "" for part in text.split("\n")) if mark else text)
-    return "".join(parts).split("\n")
+    return PYTHON.sub(mark, escape(code, quote=False)).split("\n")
 
 
 def annotated(text: str) -> list[dict]:
@@ -187,11 +207,16 @@ def _places(text: str, lines: list[str], shown: list[str]) -> tuple[dict[int, li
     for block in blocks:
         found[block.start] = ["\n".join(re.sub(r"^\s*# ?(─+ )?|\s*─+$", "", lines[i]) for i in block)]
     hidden = {index for block in blocks for index in block}
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (doc := ast.get_docstring(node)):
-            first = 1 if node is tree else min([node.lineno, *(d.lineno for d in node.decorator_list)])
-            if node is tree or node.body[0].lineno > node.lineno:
-                found.setdefault(first - 1, []).append(doc)
-                hidden.update(range(node.body[0].lineno - 1, node.body[0].end_lineno))
+    nodes: list[ast.AST] = [ast.parse(text)]
+    for node in nodes:  # grows by what it finds
+        nodes += [n for n in node.body if isinstance(n, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)]
+        doc, statement = ast.get_docstring(node), node.body[0] if node.body else node
+        if doc and node is nodes[0]:
+            first = 0
+        elif doc and statement.lineno > node.lineno:
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)]) - 1
+        else:
+            continue
+        found.setdefault(first, []).append(doc)
+        hidden.update(range(statement.lineno - 1, statement.end_lineno))
     return found, hidden

@@ -86,7 +86,7 @@ function plot(figure, series) {
   read.setAttribute("aria-live", "polite");
   read.append(step, ...keys);
 
-  if (positive && spread > 3) {
+  if (positive && spread > 10) {
     const box = make("input", { type: "checkbox", checked: log });
     box.addEventListener("change", () => { log = box.checked; draw(); });
     figure.querySelector("figcaption").append(make("label", {}, box, " logarithmic"));

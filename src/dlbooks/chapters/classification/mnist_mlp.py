@@ -11,7 +11,7 @@ A dense layer from $m$ to $n$ units has $mn + n$ parameters. B5 builds three suc
 | `summaries` | 784 → 500 → dropout 0.1 → 10 | 397,510 | watch a training (9.3): the spread of every tensor over the steps |
 | `restore` | 784 → dropout 0.2 → 625 → dropout 0.5 → 625 → dropout 0.5 → 10, no biases | 886,875 | save and go on (4.8.1) |
 | `reader` | 784 → 128 → 32 → 10, inputs $x/255 - \tfrac12$ | 104,938 | read records instead of feeding (4.10.3) |
-| `best` | 784 → dropout 0.2 → 2 × (1024, batch norm, dropout 0.4) → 10 | 1,871,882 | what a perceptron can do today |
+| `best` | 784 → dropout 0.2 → 2 × (1024, batch norm, dropout 0.4) → 10 | 1,869,834 | what a perceptron can do today |
 
 **Watching.** `distributions.png` shows weights, pre-activations $xW_1 + b_1$ and activations $h$ as bands of percentiles over the steps, as
 TensorBoard's panel of that name. What to look for: pre-activations that drift below zero (dead units), weights that do not move (rate too small) or
@@ -242,7 +242,7 @@ class Statistics(tf.Module):
         self.model, self.probe = model, probe
         dense = [layer for layer in model.layers if layer.name.startswith("dense")][-1]
         self.last = dense.name
-        self.inside = tf.function(keras.Model(model.inputs, [dense.output, model.get_layer("features").output]))
+        self.inside = tf.function(keras.Model(model.input, [dense.output, model.get_layer("features").output]))
         self.names = [v.path for v in model.trainable_variables] + ["pre-activations", "activations"]
         self.table = tf.Variable(tf.zeros((len(self.steps), len(self.names), 2 + len(PERCENTILES))))
 
@@ -252,7 +252,7 @@ class Statistics(tf.Module):
 
     def look(self, step: int) -> None:
         if step in self.steps:
-            tensors = [*self.model.trainable_variables, *self.inside([tf.constant(self.probe)])]
+            tensors = [*self.model.trainable_variables, *self.inside(tf.constant(self.probe))]
             arrays = [np.asarray(tf.cast(t, tf.float32)).ravel() for t in tensors]
             values = [[a.mean(), a.std(), *np.percentile(a, PERCENTILES)] for a in arrays]
             self.table[self.steps.index(step)].assign(np.float32(values))

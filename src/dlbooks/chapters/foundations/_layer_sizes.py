@@ -100,7 +100,7 @@ NETWORK = "in HEIGHTxWIDTHxCHANNELS; conv KERNEL FILTERS; pool KERNEL; depthwise
 
 
 def parse(line: str) -> list[tuple[str, list[int], dict]]:
-    """``"in 8x8x1; conv 3 4 valid s2"`` → ``[("in", [8, 8, 1], {}), ("conv", [3, 4], {"padding": "valid", "s": 2})]``."""
+    """``"in 8x8x1; conv 3 4 s2 valid"`` → ``[("in", [8, 8, 1], {}), ("conv 3 4 s2 valid", [3, 4], {"s": 2, "padding": "valid"})]``."""
     first, *rest = line.strip(" ;\n").split(";")
     size = re.fullmatch(r"\s*in\s+(\d{1,6})x(\d{1,6})(?:x(\d{1,6}))?\s*", first)
     if not size:
@@ -120,7 +120,7 @@ def parse(line: str) -> list[tuple[str, list[int], dict]]:
                 allowed = "nothing" if kind == "dense" else OPTIONS
                 raise UserError(f"layer {position}, word {place}: unknown word {word!r}; after {kind} {' '.join(wanted).upper()} allowed: {allowed}")
             options |= {"padding": option[1]} if option[1] else {"padding" if option[2] == "p" else option[2]: int(option[3])}
-        layers.append((kind, [int(word) for word in words[: len(wanted)]], options))
+        layers.append((" ".join([kind, *words]), [int(word) for word in words[: len(wanted)]], options))
     return layers
 
 
@@ -139,8 +139,8 @@ def calculate(line: str) -> list[dict]:
         rows.append(row | {"multiplications": nodes * inputs * (parameters > 0)})
 
     add("in", 0, 0)
-    for position, (kind, numbers, options) in enumerate(layers, 2):
-        text = " ".join([kind, *map(str, numbers)])
+    for position, (text, numbers, options) in enumerate(layers, 2):
+        kind = text.split()[0]
         try:
             if min(numbers) < 1:
                 raise ValueError(f"{NUMBERS[kind][numbers.index(0)]} is 0, must be at least 1")

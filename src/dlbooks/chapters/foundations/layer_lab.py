@@ -34,7 +34,7 @@ values where there are 500, so its listing crashes, and puts a ReLU on the logit
 zero. B4 1.2.3 prints a plus between a matrix and its vector. B1 1.2.1 takes the logarithm of a softmax: infinite as soon as a
 probability rounds to 0.
 
-On 2,000 digits and five passes batch normalization reaches 0.87 where the plain stack stays at chance. `dlbooks run layer-lab` takes a few
+On 2,000 real digits, batch normalization reaches 0.87 in five passes; the plain stack stays at chance. `dlbooks run layer-lab` takes a few
 seconds; then let it count a network of your own: `dlbooks predict layer-lab "in 32x32x3; conv 3 16 s2; pool 2; dense 10"`.
 """
 
