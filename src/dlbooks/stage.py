@@ -45,7 +45,7 @@ def chapter(name: str) -> None:
     sys.path.insert(0, str(runtime.root()))
     prefect_settings()
     recipe = json.loads(os.environ.get("DLBOOKS_RECIPE", "{}"))  # set by `dlbooks run --variant` for its experiment
-    with _alone(name):
+    with Alone(name):
         from flows.chapter import chapter as flow
 
         try:
@@ -120,7 +120,7 @@ def prefect_settings() -> None:
         os.environ.setdefault(key, value)
 
 
-class _alone:
+class Alone:
     """One trainer per output folder: a second one waits, so what a killed DVC left behind never writes beside a new run."""
 
     def __init__(self, name: str):

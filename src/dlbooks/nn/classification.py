@@ -109,7 +109,7 @@ def classifier_export(run, model: keras.Model, names: list[str], sample: np.ndar
         return {"features": both(image, training=False)[1]}
 
     labels = {"labels.txt": "\n".join(names) + "\n"}
-    export.saved_model(folder / "saved_model", {"serve": (serve, spec), "features": (features, spec)}, model.variables, labels)
+    export.saved_model(folder / "saved_model", {"serve": (serve, spec), "features": (features, spec)}, model.weights, labels)
     export.keras_file(model, folder / "model.keras")
     for name, quantize in (("model.tflite", False), ("model_dynamic.tflite", True)):
         export.tflite(folder / name, lambda image: {"probabilities": serve(image)["probabilities"]}, spec, quantize)
@@ -120,7 +120,9 @@ def classifier_export(run, model: keras.Model, names: list[str], sample: np.ndar
     plain, dynamic = (lite(folder / name, sample) for name in ("model.tflite", "model_dynamic.tflite"))
     for what, got, limit in (("SavedModel", saved, 1e-5), ("TFLite", plain, 1e-3)):
         if (apart := np.abs(got - expected).max()) > limit:
-            raise ValueError(f"{run.chapter.id}: the exported {what} gives probabilities {apart:.2g} away from the model's, at most {limit:g} is right")
+            raise ValueError(
+                f"{run.chapter.id}: the exported {what} gives probabilities {apart:.2g} away from the model's, at most {limit:g} is right"
+            )
     if (agreement := (dynamic.argmax(1) == expected.argmax(1)).mean()) < 0.98:
         raise ValueError(f"{run.chapter.id}: TFLite with 8-bit weights agrees on {agreement:.1%} of the classes, at least 98 % is right")
 
@@ -139,7 +141,9 @@ def lite(path: Path, pictures: np.ndarray) -> np.ndarray:
     return interpreter.get_tensor(target["index"])
 
 
-def predict_pictures(run, inputs: list[str], out: Path | None, *, top: int, prepare: Callable[[np.ndarray], np.ndarray], mode: str = "L") -> list[dict]:
+def predict_pictures(
+    run, inputs: list[str], out: Path | None, *, top: int, prepare: Callable[[np.ndarray], np.ndarray], mode: str = "L"
+) -> list[dict]:
     """Classifies picture files and folders with the exported SavedModel and prints one line for each: file, then class and probability.
 
     ``prepare`` turns a decoded picture (PIL ``mode``) into the net's uint8 ``[H, W, C]``. With ``out`` writes ``predictions.csv`` (file, rank,

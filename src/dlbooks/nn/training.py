@@ -51,11 +51,10 @@ def compiled_epoch(model: keras.Model, optimizer, loss: Callable, *, augment: Ca
         steps = tf.shape(order)[0]
         for number in tf.range(steps):
             chosen = order[number]
-            batch_x = tf.nest.map_structure(lambda a: tf.gather(a, chosen), x)
-            batch_y = tf.nest.map_structure(lambda a: tf.gather(a, chosen), y)
+            batch_x = gather(x, chosen)
             if augment is not None:
                 batch_x = augment(batch_x, tf.stack([seed, number]))
-            total += tf.cast(step(batch_x, batch_y), tf.float32)
+            total += tf.cast(step(batch_x, gather(y, chosen)), tf.float32)
             if ema is not None:
                 ema.update()
         return total / tf.cast(steps, tf.float32)
@@ -71,6 +70,11 @@ def compiled_epoch(model: keras.Model, optimizer, loss: Callable, *, augment: Ca
         return float(traced(x, y, rows, tf.constant(seed, tf.int32)))
 
     return run
+
+
+def gather(data, chosen):
+    """Examples ``chosen`` of an array ``[n, …]`` or a structure of them."""
+    return tf.nest.map_structure(lambda array: tf.gather(array, chosen), data)
 
 
 def shuffled(run: Run, examples: int, batch: int, start: int, steps: int, stream: str = "order") -> np.ndarray:
@@ -136,7 +140,7 @@ class Ema:
 
     After step $t = 0, 1, …$ every shadow weight moves by $s ← d_t s + (1 − d_t) θ$, $d_t = \\min(d, (1 + t)/(10 + t))$ with ``warmup``,
     else $d_t = d$. Without the warm-up (Keras's ``use_ema``) the initial weights would keep a share of $d^t$: 37 % after 10,000
-    steps at $d = 0.9999$. ``swap()`` exchanges model and shadow, for evaluation and before saving; a second call swaps back.
+    steps at $d = 0.9999$. ``swap()`` exchanges model and shadow; a second call swaps back, as does the end of ``with ema.swapped():``.
     ``variables`` makes it a piece of state for ``run.epochs``.
     """
 
@@ -164,3 +168,10 @@ class Ema:
             current = tf.identity(weight.value)
             weight.assign(shadow)
             shadow.assign(current)
+
+    @contextlib.contextmanager
+    def swapped(self):
+        """The model with averaged weights for a while."""
+        self.swap()
+        yield
+        self.swap()

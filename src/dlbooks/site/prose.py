@@ -137,8 +137,7 @@ class Prose:
         self.base = self.level = level
 
     def __call__(self, text: str) -> str:
-        """HTML of a Markdown text. A first heading of level one is dropped: the page shows it."""
-        text = re.sub(r"\A#\s[^\n]*\n*", "", text)
+        """HTML of a Markdown text."""
         tokens = _markdown().parse(text)
         for token in tokens:
             if token.type in ("heading_open", "heading_close"):
@@ -146,6 +145,11 @@ class Prose:
                     self.level = min(max(int(token.tag[1]) - 2, 0) + self.base + 1, self.level + 1, 6)
                 token.tag = f"h{self.level}"
         return _markdown().renderer.render(tokens, _markdown().options, {})
+
+
+def untitled(text: str) -> str:
+    """A module's docstring without its title, which the page shows already."""
+    return re.sub(r"\A# [^\n]*\n*", "", text)
 
 
 def inline(text: str) -> str:
@@ -212,7 +216,7 @@ def _places(text: str, lines: list[str], shown: list[str]) -> tuple[dict[int, li
         nodes += [n for n in node.body if isinstance(n, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)]
         doc, statement = ast.get_docstring(node), node.body[0] if node.body else node
         if doc and node is nodes[0]:
-            first = 0
+            first, doc = 0, untitled(doc)
         elif doc and statement.lineno > node.lineno:
             first = min([node.lineno, *(d.lineno for d in node.decorator_list)]) - 1
         else:

@@ -152,6 +152,7 @@ function plot(figure, series) {
 
   all(":scope > img", figure).forEach((img) => img.remove());
   figure.querySelector("figcaption").after(holder, read);
+  say();
   let drawn = 0;
   new ResizeObserver(() => {
     if (holder.clientWidth && holder.clientWidth !== drawn) {
@@ -178,6 +179,7 @@ function pictures() {
     const source = links[current].querySelector("img");
     image.src = links[current].href;
     image.alt = source.alt;
+    image.style.imageRendering = source.getAttribute("width") < 240 ? "pixelated" : "";
     caption.textContent = source.alt;
   };
   const close = () => dialog.close();

@@ -6,12 +6,12 @@ $$h = \max(0,\ xW_1 + b_1), \qquad z = hW_2 + b_2.$$
 
 A dense layer from $m$ to $n$ units has $mn + n$ parameters. B5 builds three such networks, each to teach a tool:
 
-| net | layers | parameters | tool |
-| --- | --- | --- | --- |
-| `summaries` | 784 → 500 → dropout 0.1 → 10 | 397,510 | watch a training (9.3): the spread of every tensor over the steps |
-| `restore` | 784 → dropout 0.2 → 625 → dropout 0.5 → 625 → dropout 0.5 → 10, no biases | 886,875 | save and go on (4.8.1) |
-| `reader` | 784 → 128 → 32 → 10, inputs $x/255 - \tfrac12$ | 104,938 | read records instead of feeding (4.10.3) |
-| `best` | 784 → dropout 0.2 → 2 × (1024, batch norm, dropout 0.4) → 10 | 1,869,834 | what a perceptron can do today |
+| net | layers | parameters | optimizer | tool |
+| --- | --- | --- | --- | --- |
+| `summaries` | 784 → 500 → dropout 0.1 → 10 | 397,510 | Adam | watch a training (9.3): the spread of every tensor over the steps |
+| `restore` | 784 → dropout 0.2 → 625 → dropout 0.5 → 625 → dropout 0.5 → 10, no biases | 886,875 | RMSprop | save and go on (4.8.1) |
+| `reader` | 784 → 128 → 32 → 10, inputs $x/255 - \tfrac12$ | 104,938 | SGD | read records instead of feeding (4.10.3) |
+| `best` | 784 → dropout 0.2 → 2 × (1024, batch norm, dropout 0.4) → 10 | 1,869,834 | AdamW | what a perceptron can do today |
 
 **Watching.** `distributions.png` shows weights, pre-activations $xW_1 + b_1$ and activations $h$ as bands of percentiles over the steps, as
 TensorBoard's panel of that name. What to look for: pre-activations that drift below zero (dead units), weights that do not move (rate too small) or
@@ -42,8 +42,8 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field
 
-from dlbooks import figures
 from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.chapters.classification._distributions import Distributions
 from dlbooks.nn.augment import affine
 from dlbooks.nn.classification import classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures
 from dlbooks.nn.metrics import accuracy, cross_entropy
@@ -69,26 +69,17 @@ CHAPTER = Chapter(
     },
     variants={
         "summaries": Variant(
-            {
-                **{"net": "summaries", "optimizer": "adam", "learning_rate": 1e-3, "schedule": "constant", "batch_size": 100, "steps": 1000},
-                **{"log_every": 10, "label_smoothing": 0.0, "shift": 0},
-            },
-            {"test_accuracy": 0.9687, "accuracy_at_step_10": 0.6744, "accuracy_at_step_100": 0.9062, "accuracy_at_step_900": 0.9643, "accuracy_at_step_990": 0.9665},
+            {"net": "summaries", "learning_rate": 1e-3, "batch_size": 100, "steps": 1000, "log_every": 10, "label_smoothing": 0.0, "shift": 0},
+            {"test_accuracy": 0.9687, "accuracy_at_step_10": 0.6744, "accuracy_at_step_100": 0.9062, "accuracy_at_step_990": 0.9665},
             "B5 9.3",
         ),
         "restore": Variant(
-            {
-                **{"net": "restore", "optimizer": "rmsprop", "learning_rate": 1e-3, "schedule": "constant", "batch_size": 128, "steps": 42_900},
-                **{"log_every": 429, "label_smoothing": 0.0, "shift": 0},
-            },
+            {"net": "restore", "learning_rate": 1e-3, "batch_size": 128, "steps": 42_900, "log_every": 429, "label_smoothing": 0.0, "shift": 0},
             source="B5 4.8.1",
             about="100 passes; the book takes the digits in order: shuffle=false",
         ),
         "reader": Variant(
-            {
-                **{"net": "reader", "optimizer": "sgd", "learning_rate": 0.01, "schedule": "constant", "batch_size": 100, "steps": 1100},
-                **{"log_every": 100, "label_smoothing": 0.0, "shift": 0},
-            },
+            {"net": "reader", "learning_rate": 0.01, "batch_size": 100, "steps": 1100, "log_every": 100, "label_smoothing": 0.0, "shift": 0},
             {"loss_at_step_1000": 0.49},
             "B5 4.10.3",
         ),
@@ -100,13 +91,9 @@ CHAPTER = Chapter(
 
 class Params(ChapterParams):
     net: str = Field("summaries", pattern="^(summaries|restore|reader|best)$")
-    """which network, see the table"""
-    optimizer: str = Field("adam", pattern="^(adam|adamw|rmsprop|sgd)$")
-    """`adamw` decays weights by 0.01 · rate; `rmsprop` has ρ 0.9"""
+    """which network and optimizer, see the table"""
     learning_rate: float = Field(1e-3, gt=0, le=10)
-    """step size, the highest one with `schedule: cosine`"""
-    schedule: str = Field("constant", pattern="^(constant|cosine)$")
-    """`cosine`: up for a tenth of the steps, then down to 0 along a cosine"""
+    """step size; for `best` the highest one, reached after a tenth of the steps"""
     batch_size: int = Field(100, ge=1, le=10_000)
     """examples per step"""
     steps: int = Field(1000, ge=1, le=1_000_000)
@@ -185,15 +172,15 @@ def loss(smoothing: float):
 
 
 def optimizer_of(p: Params):
-    rate = p.learning_rate
-    if p.schedule == "cosine":
-        rising = max(1, p.steps // 10)
-        rate = keras.optimizers.schedules.CosineDecay(0.0, max(1, p.steps - rising), warmup_target=rate, warmup_steps=rising)
-    if p.optimizer == "sgd":
-        return keras.optimizers.SGD(rate)
-    if p.optimizer == "rmsprop":
+    rate, rising = p.learning_rate, max(1, p.steps // 10)
+    if p.net == "summaries":
+        return Adam(rate)
+    if p.net == "restore":
         return keras.optimizers.RMSprop(rate, rho=0.9, epsilon=1e-10)
-    return Adam(rate, weight_decay=0.01 if p.optimizer == "adamw" else None)
+    if p.net == "reader":
+        return keras.optimizers.SGD(rate)
+    up_and_down = keras.optimizers.schedules.CosineDecay(0.0, max(1, p.steps - rising), warmup_target=rate, warmup_steps=rising)
+    return Adam(up_and_down, weight_decay=0.01)
 
 
 def train(run):
@@ -207,12 +194,12 @@ def train(run):
     moved = None if not p.shift else lambda images, seed: affine(images, seed, shift=p.shift)
     epoch, score = compiled_epoch(model, optimizer, loss(p.label_smoothing), augment=moved), forward(model)
     marks = points(p)
-    statistics = Statistics(model, marks, held_out["image"][:200])
-    for number in run.epochs(len(marks), "points", model=model, optimizer=optimizer, statistics=statistics):
+    distributions = Distributions(model, marks, held_out["image"][:200])
+    for number in run.epochs(len(marks), "points", model=model, optimizer=optimizer, distributions=distributions):
         start, end = marks[number - 1] if number else 0, marks[number]
         if number == 0:
             run.log(0, accuracy_test=accuracy(score(test["image"]), test["label"]))
-            statistics.look(0)
+            distributions.look(0)
         if p.shuffle:
             order = shuffled(run, len(x), p.batch_size, start, end - start)
         else:
@@ -222,62 +209,11 @@ def train(run):
         run.log(end, loss=mean, validation_loss=cross_entropy(logits, held_out["label"]), validation_accuracy=accuracy(logits, held_out["label"]))
         if end in LOGGED or end == p.steps:
             run.log(end, accuracy_test=accuracy(score(test["image"]), test["label"]))
-        statistics.look(end)
+        distributions.look(end)
     run.save(model)
-    run.table("weights_stats.csv", statistics.rows())
-    caption = "Percentiles of the last hidden layer over the steps: weights widen, pre-activations spread and move below zero, few units answer to a digit"
-    run.figure("distributions.png", statistics.figure(), caption)
-
-
-# ## Watching
-# Mean, deviation and nine percentiles of every weight, and of the last hidden layer before and after its rectifier, at about twenty of the
-# points. They live in a variable, so a resumed run remembers what the first one saw.
-PERCENTILES = (0, 7, 16, 31, 50, 69, 84, 93, 100)
-
-
-class Statistics(tf.Module):
-    def __init__(self, model: keras.Model, marks: list[int], probe: np.ndarray):
-        super().__init__()
-        self.steps = [0, *marks[:: -(-len(marks) // 20)]]
-        self.model, self.probe = model, probe
-        dense = [layer for layer in model.layers if layer.name.startswith("dense")][-1]
-        self.last = dense.name
-        self.inside = tf.function(keras.Model(model.input, [dense.output, model.get_layer("features").output]))
-        self.names = [v.path for v in model.trainable_variables] + ["pre-activations", "activations"]
-        self.table = tf.Variable(tf.zeros((len(self.steps), len(self.names), 2 + len(PERCENTILES))))
-
-    @property
-    def variables(self):
-        return [self.table]
-
-    def look(self, step: int) -> None:
-        if step in self.steps:
-            tensors = [*self.model.trainable_variables, *self.inside(tf.constant(self.probe))]
-            arrays = [np.asarray(tf.cast(t, tf.float32)).ravel() for t in tensors]
-            values = [[a.mean(), a.std(), *np.percentile(a, PERCENTILES)] for a in arrays]
-            self.table[self.steps.index(step)].assign(np.float32(values))
-
-    def rows(self) -> list[dict]:
-        columns = ("mean", "stddev", *(f"p{p}" for p in PERCENTILES))
-        table = self.table.numpy()
-        return [
-            {"step": step, "tensor": name, **dict(zip(columns, map(float, table[i, j]), strict=True))}
-            for i, step in enumerate(self.steps)
-            for j, name in enumerate(self.names)
-        ]
-
-    def figure(self):
-        table = self.table.numpy()[:, :, 2:]
-        figure, axes = figures.new(9.6, 3.2, 1, 3)
-        shown = (f"{self.last}/kernel", "pre-activations", "activations")
-        for axis, name, color in zip(axes, shown, figures.COLORS, strict=False):
-            bands = table[:, self.names.index(name)]
-            for k in range(len(PERCENTILES) // 2):
-                axis.fill_between(self.steps, bands[:, k], bands[:, -1 - k], color=color, alpha=0.22, linewidth=0)
-            axis.plot(self.steps, bands[:, len(PERCENTILES) // 2], color=color, linewidth=1.5)
-            axis.set(title=name, xlabel="step")
-        figure.suptitle("Median and bands of 31–69, 16–84, 7–93 and 0–100 %", fontsize=9)
-        return figure
+    run.table("weights_stats.csv", distributions.rows())
+    caption = "The last hidden layer over the steps: the extremes of weights and pre-activations widen, half of the units are silent on a digit"
+    run.figure("distributions.png", distributions.figure(), caption)
 
 
 # ## Evaluation

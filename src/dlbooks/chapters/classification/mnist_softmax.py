@@ -189,9 +189,10 @@ def show_data(run, records, names):
         axes.text(column, row, str(value), ha="center", va="center", fontsize=6, color=figures.INK if value else "#b8c2cc")
     axes.set_axis_off()
     axes.set_title(f"A {names[labels[0]]} is 28 × 28 numbers")
-    run.figure("digit_matrix.png", figure, f"The first training digit, a {names[labels[0]]}, as the matrix of its gray values: 0 is background, 255 full ink")
-    one_hot = np.eye(10, dtype=int)[labels]
-    run.table("labels.csv", [{"index": int(data["index"][i]), "label": int(k), "one_hot": " ".join(map(str, h))} for i, k, h in zip(first, labels, one_hot, strict=True)])
+    caption = f"The first training digit, a {names[labels[0]]}, as the matrix of its gray values: 0 is background, 255 full ink"
+    run.figure("digit_matrix.png", figure, caption)
+    codes = [" ".join(map(str, row)) for row in np.eye(10, dtype=int)[labels]]
+    run.table("labels.csv", [{"index": int(data["index"][i]), "label": int(k), "one_hot": c} for i, k, c in zip(first, labels, codes, strict=True)])
 
 
 def accuracy_example() -> dict:
@@ -199,8 +200,15 @@ def accuracy_example() -> dict:
     labels = np.array([7, 2, 1, 0])
     outputs = np.full((4, 10), 0.01)
     outputs[np.arange(4), [7, 3, 8, 0]] = 0.91
-    hits = outputs.argmax(1) == labels
-    return {"labels": labels.tolist(), "predicted": outputs.argmax(1).tolist(), "hits": hits.tolist(), "cast": hits.astype(float).tolist(), "accuracy": hits.mean()}
+    guesses = outputs.argmax(1)
+    hits = (guesses == labels).astype(float)
+    return {
+        "labels": labels.tolist(),
+        "predicted": guesses.tolist(),
+        "hits": (guesses == labels).tolist(),
+        "cast": hits.tolist(),
+        "accuracy": hits.mean(),
+    }
 
 
 def export(run):
