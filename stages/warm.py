@@ -30,7 +30,7 @@ PACKAGES = (
     "mlflow.store.tracking.sqlalchemy_workspace_store mlflow.tracing.export mlflow.models.display_utils alembic.command git graphviz "
     "sqlalchemy.dialects.sqlite opentelemetry.sdk.metrics anyio._backends._asyncio prefect.utilities.visualization pydantic.v1 "
     "matplotlib.backends.backend_agg PIL.GifImagePlugin PIL.JpegImagePlugin PIL.PngImagePlugin "
-    "jinja2 markdown_it latex2mathml.converter pygments"
+    "jinja2 markdown_it latex2mathml.converter"
 ).split()
 
 

@@ -59,7 +59,7 @@ class Chapter:
 
     ``sources`` are places in the books ("B1 1.2.1"); ``datasets`` and ``needs`` are ids of data sets and of other chapters whose
     artifacts it reads; ``hardware`` names the work pool; ``curves`` groups logged series into plots (title → series names);
-    ``example`` is a ``dlbooks predict`` command line for the page.
+    ``picture`` is the figure that stands for the chapter, ``example`` a ``dlbooks predict`` command line for its page.
     """
 
     id: str
@@ -74,6 +74,7 @@ class Chapter:
     variants: dict[str, Variant] = field(default_factory=dict)
     curves: dict[str, list[str]] = field(default_factory=dict)
     exports: bool = True
+    picture: str = ""
     example: str = ""
 
     def __post_init__(self):

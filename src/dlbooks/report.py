@@ -103,7 +103,8 @@ def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict) -> Si
     rows = result_rows(chapter, book.get("metrics", {}), mini.get("metrics", {}), comparable=not twins)
     figures = pictures(folder)
     plain = [f for f in figures if not f.name.startswith("curve_")]
-    hero = next((f for f in plain if f.name.endswith(".png")), plain[0] if plain else None)
+    chosen = [f for f in figures if f.name == chapter.picture] + [f for f in plain if f.name.endswith(".png")] + plain
+    hero = chosen[0] if chosen else None
     return SimpleNamespace(
         id=chapter.id,
         title=chapter.title,

@@ -253,6 +253,8 @@ class Run:
     def finish(self) -> None:
         """Writes what describes the result, then drops the checkpoints."""
         self.json("run.json", {"profile": self.profile, "variant": self.variant, "parameters": self.params.model_dump(mode="json")})
+        if self.chapter.picture and self.chapter.picture not in self.captions:
+            raise ValueError(f"{self.chapter.id}: the picture {self.chapter.picture!r} is no figure of this run: {', '.join(self.captions)}")
         if self.captions:
             self.json("figures/captions.json", dict(sorted(self.captions.items())))
         shutil.rmtree(self.work.parent, ignore_errors=True)

@@ -71,7 +71,11 @@ def pipeline() -> dict:
     stages["report"] = {
         "desc": "Build the results site",
         "cmd": "python3 stages/report.py",
-        "deps": ["data/results.json", "src/dlbooks/report.py", "src/dlbooks/site", *(f"data/runs/{c}" for c in chapters)],
+        "deps": [
+            *("data/results.json", "params.yaml"),
+            *(f"src/dlbooks/{part}" for part in ("report.py", "site", "chapters", "datasets")),
+            *(f"data/runs/{c}" for c in chapters),
+        ],
         "outs": ["data/report"],
     }
     plots = []

@@ -57,6 +57,7 @@ CHAPTER = Chapter(
     },
     variants={"adam": Variant({"optimizer": "adam", "learning_rate": 0.01}, about="Adam finds the curve in fewer steps")},
     curves={"Mean squared error": ["loss"]},
+    picture="fit.png",
     example="dlbooks predict parabola -1,-0.5,0,0.5,1",
 )
 
