@@ -33,7 +33,7 @@ def prefect_environment() -> dict[str, str]:
     """Settings of every process that talks to Prefect: quiet, at home in this checkout, pointed at its server where one runs."""
     values = {
         "PREFECT_HOME": str(_home()),
-        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",  # an exception is reported once, by the stage itself
         "PREFECT_LOGGING_TO_API_ENABLED": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",

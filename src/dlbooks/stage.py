@@ -41,10 +41,13 @@ def _dataset(name: str):
 
 
 def chapter(name: str) -> None:
-    catalog.chapter(name)  # an unknown id before anything heavy is imported
+    from dlbooks.run import parameters_of
+
+    recipe = json.loads(os.environ.get("DLBOOKS_RECIPE", "{}"))  # set by `dlbooks run --variant` for its experiment
+    values = params.read(runtime.root() / "params.yaml")
+    parameters_of(catalog.chapter(name), values, values["profile"], **recipe)  # a wrong word is refused before anything heavy is imported
     sys.path.insert(0, str(runtime.root()))
     prefect_settings()
-    recipe = json.loads(os.environ.get("DLBOOKS_RECIPE", "{}"))  # set by `dlbooks run --variant` for its experiment
     with Alone(name):
         from flows.chapter import chapter as flow
 

@@ -61,12 +61,12 @@ CHAPTER = Chapter(
     },
     variants={
         "book": Variant(
-            {"loop": "tape", "dropout": 0.0, "weight_decay": 0.0, "schedule": "constant", "epochs": 20, "augment": False, "ema": 0.0},
+            {"loop": "tape", "dropout": 0.0, "weight_decay": 0.0, "schedule": "constant", "epochs": 20, "augment": False, "ema": 0.0, "hold_out": False},
             {"test_accuracy": 0.8984, "test_loss": 0.38144, "train_accuracy": 0.94793},
             "B4 3.2.8",
         ),
         "trainer": Variant(
-            {"loop": "fit", "dropout": 0.0, "weight_decay": 0.0, "schedule": "constant", "epochs": 20, "augment": False, "ema": 0.0},
+            {"loop": "fit", "dropout": 0.0, "weight_decay": 0.0, "schedule": "constant", "epochs": 20, "augment": False, "ema": 0.0, "hold_out": False},
             {"test_accuracy": 0.8984, "test_loss": 0.38144, "train_accuracy": 0.94793},
             "B4 3.2.9",
             "the same through model.fit",
@@ -99,6 +99,8 @@ class Params(ChapterParams):
     """mirror and shift (by up to 2 pixels) training pictures at random"""
     ema: float = Field(0.0, ge=0, lt=1)
     """decay of the weights' moving average, used in place of the last weights; 0 for none"""
+    hold_out: bool = True
+    """keep the 5,000 validation pictures out of training; without, all 60,000 are seen and the test set is watched, as in the book"""
 
 
 # ## Models
@@ -156,10 +158,16 @@ def fit_loop(model, optimizer, loss, augment, ema):
 
 # ## Training
 # After every pass: loss and accuracy on the validation pictures and, dropout off, the accuracy on the first 5,000 training pictures.
+def training_pictures(p: Params, records):
+    splits = [records.arrays("train")] if p.hold_out else [records.arrays("train"), records.arrays("validation")]
+    return tuple(np.concatenate([split[name] for split in splits]) for name in ("image", "label"))
+
+
 def train(run):
     p, records = run.params, run.records("fashion-mnist")
-    data, held_out = records.arrays("train"), records.arrays("validation")
-    x, y = tf.constant(data["image"]), tf.constant(data["label"])
+    images, labels = training_pictures(p, records)
+    held_out = records.arrays("validation" if p.hold_out else "test")
+    x, y = tf.constant(images), tf.constant(labels)
     with precision(run.profile):
         model = build(p)
     rate, steps = p.learning_rate, p.epochs * (len(x) // p.batch_size)
@@ -176,12 +184,12 @@ def train(run):
         order = run.random("order", epoch).permutation(len(x)).astype(np.int32)
         loss = one_pass(x, y, order, p.batch_size, int(run.random("augment", epoch).integers(2**30)))
         with ema.swapped() if ema else nullcontext():
-            seen, new = score(data["image"][:5000]), score(held_out["image"])
+            seen, new = score(images[:5000]), score(held_out["image"])
         run.log(
             epoch + 1,
             loss=loss,
             validation_loss=cross_entropy(new, held_out["label"]),
-            accuracy=accuracy(seen, data["label"][:5000]),
+            accuracy=accuracy(seen, labels[:5000]),
             validation_accuracy=accuracy(new, held_out["label"]),
         )
     with ema.swapped() if ema else nullcontext():
@@ -193,10 +201,11 @@ def train(run):
 # ## Evaluation
 def evaluate(run) -> dict:
     records = run.records("fashion-mnist")
-    data, test = records.arrays("train"), records.arrays("test")
+    images, labels = training_pictures(run.params, records)
+    test = records.arrays("test")
     score = forward(run.load(build(run.params)))
     metrics = evaluate_classifier(run, score(test["image"]), test, records.names())
-    on_training = accuracy(score(data["image"]), data["label"])
+    on_training = accuracy(score(images), labels)
     return {
         **metrics,
         "train_accuracy": on_training,
