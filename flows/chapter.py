@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ for name, value in runtime.environment(runtime.profile_of(runtime.root() / "para
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import TerminationSignal
 
 from dlbooks import tracking
 from dlbooks.run import Run, input_hashes, parameters_of, work_key
@@ -103,7 +105,9 @@ def chapter(chapter_id: str, profile: str = "", variant: str = "", overrides: di
         run.tracker.end("FINISHED")
     except BaseException as error:
         shutil.rmtree(target, ignore_errors=True)  # nothing half-written is left behind
-        killed = isinstance(error, KeyboardInterrupt | SystemExit)
+        killed = isinstance(error, KeyboardInterrupt | SystemExit | TerminationSignal)
+        if killed:  # Prefect may report that to a server that the same Ctrl-C has ended; it gets five seconds
+            threading.Timer(5, os._exit, [130]).start()
         run.tracker.end("KILLED" if killed else "FAILED", f"{type(error).__name__}: {error}")
         raise
     create_markdown_artifact(key=f"{chapter_id}-result", markdown=table(run), description=declaration.title)

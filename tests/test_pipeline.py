@@ -141,12 +141,13 @@ def test_killed_dvc_leaves_no_trainer_and_the_next_one_finishes(clone, how):
     repro(clone, "mnist-mlp")
     whole = json.loads((clone / "data/runs/mnist-mlp/metrics.json").read_text())
     known = len(mlflow_runs(clone, "mnist-mlp"))
+    shutil.rmtree(clone / ".dlbooks/work", ignore_errors=True)
     command = [str(BIN / "dvc"), "repro", "--force", "--single-item", "mnist-mlp"]
     slow = environment(clone, DLBOOKS_CHECKPOINT_SECONDS="0")
     process = subprocess.Popen(command, cwd=clone, env=slow, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     work = clone / ".dlbooks/work/mnist-mlp"
     deadline = time.monotonic() + 90
-    while not list(work.glob("*/epoch.npz")):
+    while not [p for p in work.glob("*/*.npz") if ".part" not in p.name]:
         assert time.monotonic() < deadline and process.poll() is None, "no checkpoint appeared"
         time.sleep(0.05)
     trainers = children(process.pid)
@@ -165,9 +166,10 @@ def test_killed_dvc_leaves_no_trainer_and_the_next_one_finishes(clone, how):
     lock = clone / ".dvc/tmp/rwlock"
     if lock.exists():
         lock.unlink()
-    done = subprocess.run([str(BIN / "dvc"), "repro", "mnist-mlp"], cwd=clone, env=environment(clone), capture_output=True, text=True)
+    command = [str(BIN / "dvc"), "repro", "--force", "--single-item", "mnist-mlp"]
+    done = subprocess.run(command, cwd=clone, env=environment(clone), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "resuming at epoch" in done.stdout + done.stderr or "is cached" in done.stdout
+    assert "resuming at" in done.stdout + done.stderr
     assert json.loads((clone / "data/runs/mnist-mlp/metrics.json").read_text()) == whole
 
 

@@ -131,7 +131,7 @@ def helpers(training: bool):
             if training:
                 tracking.prepare(runtime.profile_of(runtime.root() / "params.yaml"))
                 if own:
-                    services.await_prefect(own)
+                    services.await_prefect(own, url)
             while not door.exists() and warm.poll() is None:
                 time.sleep(0.05)
             os.environ["DLBOOKS_WARM"] = str(door)

@@ -138,6 +138,7 @@ def prepare(profile: str, seed: int) -> None:
     for device in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(device, True)
     tf.config.experimental.enable_op_determinism()
+    keras.utils.clear_session()  # names of layers count from zero again, on a retry too
     keras.utils.set_random_seed(seed)
 
 

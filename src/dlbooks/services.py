@@ -48,14 +48,23 @@ def prefect_running() -> str:
     """API URL of this checkout's server if it answers, else empty."""
     try:
         known = json.loads((_home() / "server.json").read_text())
-        with urllib.request.urlopen(known["url"] + "/health", timeout=2) as answer:
-            return known["url"] if answer.status == 200 else ""
+        return known["url"] if _answers(known["url"] + "/health") else ""
     except (OSError, ValueError, KeyError):
         return ""
 
 
-def start_prefect(port: int = 0) -> tuple[subprocess.Popen, str]:
-    """Starts the server without waiting for it (``await_prefect`` does); returns it and its API URL. Its database is a file in this checkout."""
+def _answers(url: str) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
+        return answer.status == 200
+    return False
+
+
+def start_prefect(port: int = 0, advertise: bool = True) -> tuple[subprocess.Popen, str]:
+    """Starts the server without waiting for it (``await_prefect`` does); returns it and its API URL. Its database is a file in this checkout.
+
+    ``advertise`` lets other processes of this checkout find it. It ends with the process that started it, but not by a Ctrl-C: Prefect
+    must be able to say that a run was cancelled.
+    """
     port = port or free_port()
     url = f"http://127.0.0.1:{port}/api"
     environment = {**os.environ, **runtime.QUIET, **prefect_environment(), "PREFECT_API_URL": url}
@@ -69,21 +78,23 @@ def start_prefect(port: int = 0) -> tuple[subprocess.Popen, str]:
             start_new_session=True,
             preexec_fn=die_with_parent,
         )
-    (_home() / "server.json").write_text(json.dumps({"url": url, "pid": process.pid}))
+    if advertise:
+        (_home() / "server.json").write_text(json.dumps({"url": url, "pid": process.pid}))
     return process, url
 
 
-def await_prefect(process: subprocess.Popen, seconds: float = 90) -> str:
-    """The API URL once the server answers; a server that ends or never answers is one line naming its log."""
+def await_answer(url: str, process: subprocess.Popen, name: str, log: Path, seconds: float = 90) -> None:
+    """Returns once ``url`` answers; a server that ends or never answers is one line naming its log."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        url = prefect_running()
-        if url:
-            return url
-        time.sleep(0.2)
-    raise UserError(f"the Prefect server did not start: see {_home() / 'server.log'}")
+    while time.monotonic() < deadline and process.poll() is None:
+        if _answers(url):
+            return
+        time.sleep(0.1)
+    raise UserError(f"the {name} server did not start: see {log}")
+
+
+def await_prefect(process: subprocess.Popen, url: str) -> None:
+    await_answer(url + "/health", process, "Prefect", _home() / "server.log")
 
 
 def die_with_parent() -> None:
@@ -116,7 +127,7 @@ def ui(prefect_port: int, mlflow_port: int) -> None:
                 raise UserError(f"port {port} for {name} is in use: choose another with --{name.lower()}-port") from None
     tracking.prepare("mini")
     running = prefect_running()
-    prefect, _ = (None, running) if running else start_prefect(prefect_port)
+    prefect, url = (None, running) if running else start_prefect(prefect_port)
     environment = {**os.environ, **runtime.QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # no queue of evaluation jobs: ten processes less
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port), "--backend-store-uri", tracking.uri()]
     command += ["--artifacts-destination", str(tracking.folder() / "artifacts"), "--workers", "1"]
@@ -125,8 +136,9 @@ def ui(prefect_port: int, mlflow_port: int) -> None:
         options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "start_new_session": True, "preexec_fn": die_with_parent}
         mlflow = subprocess.Popen(command, env=environment, **options)
     try:
-        url = running or await_prefect(prefect)
-        _await_http(f"http://127.0.0.1:{mlflow_port}/health", mlflow, tracking.folder() / "server.log")
+        if prefect:
+            await_prefect(prefect, url)
+        await_answer(f"http://127.0.0.1:{mlflow_port}/health", mlflow, "MLflow", tracking.folder() / "server.log")
         print(f"Prefect  {url.removesuffix('/api')}\nMLflow   http://127.0.0.1:{mlflow_port}\nCtrl-C ends both.", flush=True)
         mlflow.wait()
     except KeyboardInterrupt:
@@ -135,12 +147,3 @@ def ui(prefect_port: int, mlflow_port: int) -> None:
         stop(mlflow)
         if prefect:
             stop(prefect)
-
-
-def _await_http(url: str, process: subprocess.Popen, log: Path, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
-            return
-        time.sleep(0.3)
-    raise UserError(f"the MLflow server did not start: see {log}")

@@ -47,17 +47,15 @@ def chapter(name: str) -> None:
     values = params.read(runtime.root() / "params.yaml")
     parameters_of(catalog.chapter(name), values, values["profile"], **recipe)  # a wrong word is refused before anything heavy is imported
     sys.path.insert(0, str(runtime.root()))
-    prefect_settings()
-    with Alone(name):
+    with Alone(name), prefect_server():
         from flows.chapter import chapter as flow
 
         try:
             metrics = flow(name, **recipe, out=str(runtime.root() / "data" / "runs" / name))
         except RuntimeError as error:
             if "Failed to reach API" in str(error):
-                raise UserError(
-                    f"Prefect server {os.environ.get('PREFECT_API_URL')} does not answer: start it (`make ui`), or unset PREFECT_API_URL"
-                ) from None
+                url = os.environ.get("PREFECT_API_URL")
+                raise UserError(f"Prefect server {url} does not answer: start it (`make ui`), or unset PREFECT_API_URL") from None
             raise
     headline = catalog.chapter(name).declaration.headline
     print(f"{name}: {headline} {metrics[headline]:.6g}", flush=True)
@@ -115,12 +113,23 @@ def report(_name: str = "") -> None:
     site.build(runtime.root() / "data" / "report")
 
 
-def prefect_settings() -> None:
-    """This checkout's own Prefect home, and its server where one runs (`make ui`, a rebuild); otherwise Prefect starts a temporary one."""
+@contextlib.contextmanager
+def prefect_server():
+    """The server that ``PREFECT_API_URL`` names, else this checkout's (`make ui`, a rebuild), else one of this stage's own."""
     from dlbooks import services
 
     for key, value in services.prefect_environment().items():
         os.environ.setdefault(key, value)
+    own = None
+    if "PREFECT_API_URL" not in os.environ:
+        own, os.environ["PREFECT_API_URL"] = services.start_prefect(advertise=False)
+        runtime.load_tensorflow()  # while the server starts
+        services.await_prefect(own, os.environ["PREFECT_API_URL"])
+    try:
+        yield
+    finally:
+        if own:
+            services.stop(own)
 
 
 class Alone:

@@ -190,7 +190,8 @@ def mnist_like(picture: np.ndarray, box: int = 20, by_mass: bool = True) -> np.n
     """Makes a gray picture ``[H, W]`` of one thing look like MNIST's: uint8 ``[28, 28, 1]``, light ink on black.
 
     A bright border means dark ink on paper: inverted. The box around the ink is cut out and shrunk or enlarged until its longer side has
-    ``box`` pixels, then placed with its center of mass (or of the box, without ``by_mass``) in the middle. No ink is a ``UserError``.
+    ``box`` pixels, then placed with its center of mass on pixel (14, 14), where MNIST's digits have it, or in the middle without
+    ``by_mass``. No ink is a ``UserError``.
     """
     from PIL import Image
 
@@ -210,8 +211,8 @@ def mnist_like(picture: np.ndarray, box: int = 20, by_mass: bool = True) -> np.n
     top, left = (28 - height) / 2, (28 - width) / 2
     if by_mass:
         total = cut.sum()
-        top = 13.5 - float((cut.sum(1) * np.arange(height)).sum() / total)
-        left = 13.5 - float((cut.sum(0) * np.arange(width)).sum() / total)
+        top = 14 - float((cut.sum(1) * np.arange(height)).sum() / total)
+        left = 14 - float((cut.sum(0) * np.arange(width)).sum() / total)
     top, left = (min(max(round(at), 0), 28 - side) for at, side in ((top, height), (left, width)))
     result = np.zeros((28, 28, 1), np.uint8)
     result[top : top + height, left : left + width, 0] = np.round(cut * 255)

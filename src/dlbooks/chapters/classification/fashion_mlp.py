@@ -38,7 +38,7 @@ import tensorflow as tf
 from pydantic import Field
 
 from dlbooks.catalog import Chapter, Metric, Variant
-from dlbooks.nn.augment import affine, flip
+from dlbooks.nn.augment import flip
 from dlbooks.nn.classification import classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures
 from dlbooks.nn.metrics import accuracy, cross_entropy
 from dlbooks.nn.training import Adam, Ema, compiled_epoch, precision
@@ -61,12 +61,32 @@ CHAPTER = Chapter(
     },
     variants={
         "book": Variant(
-            {"loop": "tape", "dropout": 0.0, "weight_decay": 0.0, "schedule": "constant", "epochs": 20, "augment": False, "ema": 0.0, "hold_out": False},
+            {
+                "loop": "tape",
+                "dropout": 0.0,
+                "weight_decay": 0.0,
+                "schedule": "constant",
+                "epochs": 20,
+                "flip": False,
+                "shift": 0,
+                "ema": 0.0,
+                "hold_out": False,
+            },
             {"test_accuracy": 0.8984, "test_loss": 0.38144, "train_accuracy": 0.94793},
             "B4 3.2.8",
         ),
         "trainer": Variant(
-            {"loop": "fit", "dropout": 0.0, "weight_decay": 0.0, "schedule": "constant", "epochs": 20, "augment": False, "ema": 0.0, "hold_out": False},
+            {
+                "loop": "fit",
+                "dropout": 0.0,
+                "weight_decay": 0.0,
+                "schedule": "constant",
+                "epochs": 20,
+                "flip": False,
+                "shift": 0,
+                "ema": 0.0,
+                "hold_out": False,
+            },
             {"test_accuracy": 0.8984, "test_loss": 0.38144, "train_accuracy": 0.94793},
             "B4 3.2.9",
             "the same through model.fit",
@@ -83,6 +103,8 @@ class Params(ChapterParams):
     """`mlp` or the book's SimpleConvNet"""
     loop: str = Field("tape", pattern="^(tape|fit)$")
     """the loop by hand or Keras's trainer; the weights are the same"""
+    norm: bool = False
+    """batch norm before the rectifiers"""
     dropout: float = Field(0.0, ge=0, lt=1)
     """share of hidden activations dropped"""
     weight_decay: float = Field(0.0, ge=0, le=1)
@@ -96,7 +118,7 @@ class Params(ChapterParams):
     epochs: int = Field(20, ge=1, le=10_000)
     """passes over the training pictures"""
     augment: bool = False
-    """mirror and shift (by up to 2 pixels) training pictures at random"""
+    """mirror half of the training pictures, at random"""
     ema: float = Field(0.0, ge=0, lt=1)
     """decay of the weights' moving average, used in place of the last weights; 0 for none"""
     hold_out: bool = True
@@ -107,33 +129,32 @@ class Params(ChapterParams):
 def build(params: Params) -> keras.Model:
     image = keras.Input((28, 28, 1), dtype="uint8", name="image")
     x = keras.layers.Rescaling(1 / 255)(image)
-    x = {"mlp": mlp, "conv": simple_conv_net}[params.net](x, params.dropout)
+    x = {"mlp": mlp, "conv": simple_conv_net}[params.net](x, params)
     return keras.Model(image, keras.layers.Dense(10, dtype="float32", kernel_initializer="lecun_normal", name="logits")(x))
 
 
-def mlp(x, dropout: float):
+def mlp(x, params: Params):
     x = keras.layers.Flatten(name="pixels")(x)
     for name in ("hidden1", "features"):
-        x = keras.layers.Dense(1000, "relu", kernel_initializer="lecun_normal", name=name)(x)
-        x = keras.layers.Dropout(dropout)(x) if dropout else x
+        x = keras.layers.Dense(1000, kernel_initializer="lecun_normal", name=f"{name}_dense")(x)
+        x = keras.layers.BatchNormalization(name=f"{name}_norm")(x) if params.norm else x
+        x = keras.layers.ReLU(name=name)(x)
+        x = keras.layers.Dropout(params.dropout)(x) if params.dropout else x
     return x
 
 
-def simple_conv_net(x, dropout: float):
+def simple_conv_net(x, params: Params):
     for number, maps in enumerate((10, 20), 1):
-        x = keras.layers.Conv2D(maps, 3, activation="relu", name=f"conv{number}")(x)
-        x = keras.layers.MaxPooling2D(2, name=f"pool{number}")(x)
+        x = keras.layers.Conv2D(maps, 3, name=f"conv{number}")(x)
+        x = keras.layers.BatchNormalization(name=f"norm{number}")(x) if params.norm else x
+        x = keras.layers.MaxPooling2D(2, name=f"pool{number}")(keras.layers.ReLU()(x))
     x = keras.layers.Dense(128, "relu", name="features")(keras.layers.Flatten(name="pixels")(x))
-    return keras.layers.Dropout(dropout)(x) if dropout else x
+    return keras.layers.Dropout(params.dropout)(x) if params.dropout else x
 
 
 # ## Two loops
 # Each makes one pass in the given order and returns the mean loss. The first is the tape, run as one compiled function; the second feeds the same
-# batches to `model.fit`. Random mirrors and shifts are drawn from (pass, step), so they too are the same in both.
-def distort(images, seed):
-    return affine(flip(images, seed), seed + 1, shift=2)
-
-
+# batches to `model.fit`. Random mirrors are drawn from (pass, step), so they too are the same in both.
 def tape_loop(model, optimizer, loss, augment, ema):
     return compiled_epoch(model, optimizer, loss, augment=augment, ema=ema)
 
@@ -177,7 +198,7 @@ def train(run):
     optimizer.build(model.trainable_variables)
     ema = Ema(model, p.ema) if p.ema else None
     loop = {"tape": tape_loop, "fit": fit_loop}[p.loop]
-    one_pass = loop(model, optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), distort if p.augment else None, ema)
+    one_pass = loop(model, optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), flip if p.augment else None, ema)
     score = forward(model)
     state = {"model": model, "optimizer": optimizer, **({"ema": ema} if ema else {})}
     for epoch in run.epochs(p.epochs, **state):

@@ -29,7 +29,8 @@ when B5 was written; today's default of 0.001 barely moves the weights.
 
 **`best`**, the default of profile `book`, is what a small budget buys today: batch normalization, a learning rate that rises and falls once
 (warm-up and cosine), pictures turned, shifted and scaled a little at every step, and at the end the average of the weights along the way instead
-of the last ones. In profile `mini` the default is `b1`: its 1,024 features judge the digits that other chapters generate.
+of the last ones: 0.9959 after five minutes on two cores with bfloat16, `dlbooks run mnist-cnn --profile book`. In profile `mini` the default
+is `b1`: its 1,024 features judge the digits that other chapters generate.
 """
 
 from contextlib import nullcontext
