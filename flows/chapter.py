@@ -1,6 +1,8 @@
 """One chapter as a Prefect flow: train → evaluate → export, tracked by MLflow.
 
-DVC runs it in process (``python3 stages/chapter.py mnist-cnn``), ``dlbooks run --flow`` and Prefect deployments call the same flow.
+DVC runs it in process (``python3 stages/chapter.py mnist-cnn``), a Prefect deployment on its worker, and a person by hand, beside DVC:
+
+    .venv/bin/python flows/chapter.py mnist-softmax smoke
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from dlbooks import catalog, params, runtime
+from dlbooks import catalog, params, runtime, services
 
-for name, value in runtime.environment(runtime.profile_of(runtime.root() / "params.yaml")).items():
-    os.environ.setdefault(name, value)  # a Prefect worker starts here, a DVC stage has set them before
+# A worker or a person starts here; a DVC stage has set these before.
+for name, value in {**runtime.environment(runtime.profile_of(runtime.root() / "params.yaml")), **services.prefect_environment()}.items():
+    os.environ.setdefault(name, value)
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
@@ -119,3 +122,7 @@ def table(run: Run) -> str:
     rows = [f"| {n} | {v:.6g} | {f'{said[n]:.6g}' if n in said else ''} |" for n, v in run.metrics.items()]
     head = f"**{run.chapter.title}**, profile {run.profile}, {', '.join(run.chapter.sources)}"
     return "\n".join([head, "", "| metric | measured | the book |", "| --- | --- | --- |", *rows])
+
+
+if __name__ == "__main__":
+    print(chapter(*sys.argv[1:]))

@@ -123,7 +123,7 @@ def run(
     chapter: str,
     words: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Parameters to override.")] = None,
     profile: Annotated[str, typer.Option(help="`mini`, `book` or `smoke`; default is the one in params.yaml.")] = "",
-    variant: Annotated[str, typer.Option(help="A named recipe of the chapter.")] = "",
+    variant: Annotated[list[str] | None, typer.Option(help="A named recipe of the chapter; several become child runs of one MLflow run.")] = None,
     set_: Set = None,
     force: Annotated[bool, typer.Option(help="Run although nothing changed.")] = False,
 ):
@@ -137,7 +137,7 @@ def run(
         raise typer.Exit(rebuild.repro([chapter], force))
     from dlbooks import experiment
 
-    raise typer.Exit(experiment.run(found, values, profile or values["profile"], variant, overrides))
+    raise typer.Exit(experiment.run(found, values, profile or values["profile"], variant or [], overrides))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

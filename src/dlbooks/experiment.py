@@ -11,20 +11,30 @@ from dlbooks import catalog, runtime
 from dlbooks.run import parameters_of
 
 
-def run(found: catalog.Declared, values: dict, profile: str, variant: str, overrides: dict) -> int:
-    """Checks the parameters, then runs the chapter in DVC's temporary workspace. The result is a DVC experiment and an MLflow run."""
+def run(found: catalog.Declared, values: dict, profile: str, variants: list[str], overrides: dict) -> int:
+    """Runs a chapter in DVC's temporary workspace, once per variant; each result is a DVC experiment and an MLflow run.
+
+    Several variants become child runs of one MLflow run. Parameters are checked before anything starts. Returns DVC's exit code.
+    """
+    variants = variants or [""]
+    for variant in variants:
+        parameters_of(found, values, profile, variant, overrides)
+    environment = {**os.environ, **runtime.QUIET, "DLBOOKS_HOME": str(runtime.home())}
+    if len(variants) == 1:
+        return once(found, values, profile, variants[0], overrides, environment)
+    from dlbooks import tracking
+
+    with tracking.parent(found.declaration, profile, variants) as parent:
+        return max(once(found, values, profile, v, overrides, {**environment, "DLBOOKS_PARENT_RUN": parent}) for v in variants)
+
+
+def once(found: catalog.Declared, values: dict, profile: str, variant: str, overrides: dict, environment: dict[str, str]) -> int:
+    """One experiment: the overridden keys are named to DVC, which records them; the recipe's name travels in the environment."""
     chapter_id = found.declaration.id
-    parameters_of(found, values, profile, variant, overrides)
     chosen = {**(found.declaration.variants[variant].overrides if variant else {}), **overrides}
-    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "-S", f"profile={profile}"]
     listed = (values.get(chapter_id) or {}).get(profile) or {}
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "-S", f"profile={profile}"]
     for key, value in chosen.items():
-        sign = "" if key in listed else "+"
-        command += ["-S", f"{sign}{chapter_id}.{profile}.{key}={json.dumps(value)}"]
-    environment = {
-        **os.environ,
-        **runtime.QUIET,
-        "DLBOOKS_HOME": str(runtime.home()),
-        "DLBOOKS_RECIPE": json.dumps({"variant": variant, "overrides": overrides}),
-    }
-    return subprocess.call([*command, chapter_id], cwd=runtime.root(), env=environment)
+        command += ["-S", f"{'' if key in listed else '+'}{chapter_id}.{profile}.{key}={json.dumps(value)}"]
+    recipe = json.dumps({"variant": variant, "overrides": overrides})
+    return subprocess.call([*command, chapter_id], cwd=runtime.root(), env={**environment, "DLBOOKS_RECIPE": recipe})

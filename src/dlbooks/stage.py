@@ -175,8 +175,8 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"{' '.join(argv)}: interrupted", file=sys.stderr, flush=True)
         return 130
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
+    except Exception as error:
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error) or "disk is full" in str(error):
             print(f"error: no space left on the disk of {runtime.root()}: free some and run the command again", file=sys.stderr, flush=True)
             return 2
         raise

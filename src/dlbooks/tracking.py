@@ -110,14 +110,14 @@ def _alive(mark: str) -> bool:
 class Tracker:
     """The MLflow run of one chapter run. ``Run`` calls it; a chapter never does."""
 
-    def __init__(self, run, tags: dict[str, str], inputs: dict[str, str], parent: str | None = None):
+    def __init__(self, run, tags: dict[str, str], inputs: dict[str, str]):
         from mlflow.entities import Param, RunTag
 
         self.run, self.store = run, client()
         self.sent: dict[str, int] = {}
         self.flushed = time.monotonic()
         reap(self.store)
-        chapter = run.chapter
+        chapter, parent = run.chapter, os.environ.get("DLBOOKS_PARENT_RUN")
         name = chapter.id if run.variant is None else f"{chapter.id} · {run.variant}"
         tags = {
             "mlflow.runName": name,
@@ -211,6 +211,24 @@ class Tracker:
         if reason:
             self.store.set_tag(self.id, "dlbooks.reason", reason[:500])
         self.store.set_terminated(self.id, status)
+
+
+@contextlib.contextmanager
+def parent(chapter: catalog.Chapter, profile: str, variants: list[str]):
+    """A run that holds one child run per variant; yields its id."""
+    from mlflow.entities import RunTag
+
+    store = client()
+    made = store.create_run(experiment(store, profile, chapter.family), run_name=f"{chapter.id} · variants")
+    tags = {"dlbooks.profile": profile, "dlbooks.host": socket.gethostname(), "dlbooks.process": process_mark()}
+    tags["mlflow.note.content"] = f"{chapter.title}: {', '.join(variants)} side by side, a child run each"
+    store.log_batch(made.info.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+    try:
+        yield made.info.run_id
+    except BaseException:
+        store.set_terminated(made.info.run_id, "KILLED")
+        raise
+    store.set_terminated(made.info.run_id)
 
 
 def restored(name: str) -> None:
