@@ -77,7 +77,9 @@ def test_contract(name, trained):
 def test_file_keeps_the_contract(name):
     chapter = catalog.chapter(name).declaration
     tree = ast.parse(chapter.path.read_text(encoding="utf-8"))
-    imported = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)} | {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    imported = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)} | {
+        a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names
+    }
     assert not {m.partition(".")[0] for m in imported if m} & {"dvc", "prefect", "mlflow"}
     module = catalog.load(chapter)
     assert {"train", "evaluate", "predict"} <= set(vars(module)) and hasattr(module, "export") == chapter.exports
@@ -95,7 +97,9 @@ def test_a_fresh_process_gives_the_same_bytes(name, trained, data, tmp_path):
 def opened(name, trained):
     found = catalog.chapter(name)
     kept = json.loads((trained(name) / "run.json").read_text())["parameters"]
-    return Run(found.declaration, params.validate(found.params, kept, name), profile="smoke", out=trained(name), quiet=True), catalog.load(found.declaration)
+    return Run(found.declaration, params.validate(found.params, kept, name), profile="smoke", out=trained(name), quiet=True), catalog.load(
+        found.declaration
+    )
 
 
 @pytest.mark.parametrize("name", [n for n, c in catalog.chapters().items() if c.family == "classification"])
@@ -108,7 +112,7 @@ def test_predict_pictures(name, trained, data, tmp_path, capsys):
     rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     assert len(rows) == 3 and (tmp_path / "out" / "predictions.png").exists()
     (tmp_path / "note.png").write_text("no picture")
-    with pytest.raises(UserError, match="note.png: not a picture"):
+    with pytest.raises(UserError, match=r"note\.png: not a picture"):
         module.predict(run, [str(tmp_path / "note.png")])
 
 

@@ -109,7 +109,7 @@ def classifier_export(run, model: keras.Model, names: list[str], sample: np.ndar
         return {"features": both(image, training=False)[1]}
 
     labels = {"labels.txt": "\n".join(names) + "\n"}
-    export.saved_model(folder / "saved_model", {"serve": (serve, spec), "features": (features, spec)}, model.weights, labels)
+    export.saved_model(folder / "saved_model", {"serve": (serve, spec), "features": (features, spec)}, model.weights, labels, sample[:1])
     export.keras_file(model, folder / "model.keras")
     for name, quantize in (("model.tflite", False), ("model_dynamic.tflite", True)):
         export.tflite(folder / name, lambda image: {"probabilities": serve(image)["probabilities"]}, spec, quantize)

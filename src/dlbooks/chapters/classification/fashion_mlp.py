@@ -62,38 +62,22 @@ CHAPTER = Chapter(
     variants={
         "book": Variant(
             {
-                "loop": "tape",
+                "norm": False,
                 "dropout": 0.0,
                 "weight_decay": 0.0,
                 "schedule": "constant",
                 "epochs": 20,
-                "flip": False,
-                "shift": 0,
+                "augment": False,
                 "ema": 0.0,
                 "hold_out": False,
             },
             {"test_accuracy": 0.8984, "test_loss": 0.38144, "train_accuracy": 0.94793},
             "B4 3.2.8",
         ),
-        "trainer": Variant(
-            {
-                "loop": "fit",
-                "dropout": 0.0,
-                "weight_decay": 0.0,
-                "schedule": "constant",
-                "epochs": 20,
-                "flip": False,
-                "shift": 0,
-                "ema": 0.0,
-                "hold_out": False,
-            },
-            {"test_accuracy": 0.8984, "test_loss": 0.38144, "train_accuracy": 0.94793},
-            "B4 3.2.9",
-            "the same through model.fit",
-        ),
         "conv": Variant({"net": "conv", "dropout": 0.1, "weight_decay": 0.01, "learning_rate": 3e-3}, source="B4 3.1.3"),
     },
     curves={"Loss": ["loss", "validation_loss"], "Accuracy": ["accuracy", "validation_accuracy"]},
+    picture="curve_loss.png",
     example="dlbooks predict fashion-mlp shoe.jpg",
 )
 

@@ -80,6 +80,7 @@ CHAPTER = Chapter(
         ),
     },
     curves={"Loss": ["loss", "validation_loss"], "Accuracy": ["validation_accuracy"]},
+    picture="feature_maps.png",
     example="dlbooks predict mnist-cnn digit.png",
 )
 

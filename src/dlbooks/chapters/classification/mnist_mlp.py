@@ -85,6 +85,7 @@ CHAPTER = Chapter(
         ),
     },
     curves={"Loss": ["loss", "validation_loss"], "Accuracy": ["validation_accuracy"]},
+    picture="distributions.png",
     example="dlbooks predict mnist-mlp digit.png",
 )
 

@@ -78,6 +78,7 @@ CHAPTER = Chapter(
         ),
     },
     curves={"Loss": ["loss", "validation_loss"], "Accuracy": ["validation_accuracy"]},
+    picture="weights.png",
     example="dlbooks predict mnist-softmax digit.png",
 )
 

@@ -79,6 +79,7 @@ CHAPTER = Chapter(
         "lenet5_connections_c3": Metric(better="higher", reported=241600, source="B3 6"),
     },
     exports=False,
+    picture="bn_ab.png",
     example='dlbooks predict layer-lab "in 32x32x1; conv 5 6 valid; pool 2; conv 5 16 valid; pool 2; dense 120; dense 84; dense 10"',
 )
 

@@ -163,8 +163,12 @@ def evaluate(run) -> dict:
         polynomials.append(float(np.mean((np.polyval(np.polyfit(x[:, 0], y[:, 0], 2), x) - y) ** 2)))
         constants.append(float(np.var(y)))
         if restart == 0:
-            run.figure("fit.png", fit_figure(x, y, fit, model), "Noisy points, the clean parabola and the fit: straight between its kinks, which are marked")
-    run.figure("loss.png", loss_figure(run.series, p.noise**2), "Loss of every fit on a logarithmic axis, falling toward the noise floor and no further")
+            run.figure(
+                "fit.png", fit_figure(x, y, fit, model), "Noisy points, the clean parabola and the fit: straight between its kinks, which are marked"
+            )
+    run.figure(
+        "loss.png", loss_figure(run.series, p.noise**2), "Loss of every fit on a logarithmic axis, falling toward the noise floor and no further"
+    )
     return {
         "train_loss": np.median(last),
         "loss_step_50": np.median(at_50),
