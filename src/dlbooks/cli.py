@@ -46,7 +46,8 @@ def list_(as_json: Json = False):
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("chapter", "places", "data", "metric", "the book", "ours, real data", "ours, mini"):
-        table.add_column(name, justify="right" if name.startswith(("the", "ours")) else "left", overflow="fold")
+        number_column = name.startswith(("the", "ours"))
+        table.add_column(name, justify="right" if number_column else "left", no_wrap=name in ("chapter", "metric", "data") or number_column)
 
     def number(value):
         return "" if value is None else f"{value:.5g}"
@@ -61,7 +62,7 @@ def list_(as_json: Json = False):
             number(row["book"]),
             number(row["mini"]),
         )
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
 
 
 @app.command()
