@@ -42,7 +42,7 @@ def plain(net: str):
     return keras.Sequential([keras.Input((28, 28, 1)), *body, layers.Dense(10)])
 
 
-def measure(kind: str, net: str) -> float:
+def measure(kind: str, net: str) -> tuple[float, int]:
     import keras
     import numpy as np
 

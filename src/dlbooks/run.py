@@ -50,6 +50,7 @@ class Run:
     ):
         self.chapter, self.params, self.profile, self.variant = chapter, parameters, profile, variant
         self.out, self.data = Path(out), data or runtime.root() / "data"
+        self.bar = None
         self.work = runtime.state() / "work" / chapter.id / (key or "direct")
         self.tracker, self.quiet = tracker, quiet
         self.series: dict[str, list[tuple[int, float]]] = {}
@@ -155,7 +156,9 @@ class Run:
             if not np.isfinite(value):
                 raise UserError(f"{self.chapter.id}: {name} is {value} at step {step}: training diverged; lower the learning rate")
             self.series.setdefault(name, []).append((int(step), value))
-        if getattr(self, "bar", None) is not None:
+        if self.tracker:
+            self.tracker.flush()
+        if self.bar is not None:
             self.bar.set_postfix({k: f"{float(v):.4g}" for k, v in values.items()}, refresh=False)
 
     def timing(self, **seconds: float) -> None:

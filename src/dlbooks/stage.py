@@ -200,7 +200,9 @@ def end_with(pids: str) -> None:
 
 
 def note_seconds(stage: str, seconds: float) -> None:
-    """Keeps a stage's seconds in an undeclared side file, for the table at the end of a rebuild."""
+    """Keeps a stage's seconds in an undeclared side file, for the table at the end of a rebuild; an experiment's are not the checkout's."""
+    if runtime.root() != runtime.home():
+        return
     path = runtime.state() / "seconds.json"
     with open(path, "a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -5,7 +5,7 @@ perceptron of two hidden layers with 1,000 units each, 1,796,010 parameters for 
 
 $$784 \to 1000 \to 1000 \to 10, \qquad W \sim \mathcal N\bigl(0,\ 1/n_\text{in}\bigr),$$
 
-the second moment of the weights chosen by LeCun so that activations keep their size from layer to layer. It trains the net twice.
+the variance chosen by LeCun so that activations keep their size from layer to layer. It trains the net twice.
 
 **By hand** (3.2.8): take a batch, score it, take the loss, its gradient, a step. With a gradient tape:
 
@@ -15,18 +15,20 @@ with tf.GradientTape() as tape:
 optimizer.apply(tape.gradient(value, model.trainable_variables), model.trainable_variables)
 ```
 
-**By the trainer** (3.2.9): `model.compile`, `model.fit`, and callbacks for everything else. `loop: tape` and `loop: fit` must agree, and not about: after the same
-batches the weights are equal bit for bit. A trainer adds convenience, no arithmetic.
+**By the trainer** (3.2.9): `model.compile`, `model.fit`, and callbacks for everything else. `loop: tape` and `loop: fit` must agree, and not about: after
+the same batches the weights are equal bit for bit. A trainer adds convenience, no arithmetic.
 
-**What the book found, and what one sees here.** The loss on the training pictures falls to the end; on new pictures it stops falling after about five
-passes and *rises* after about twelve, while the accuracy just jitters: the net becomes ever surer of its mistakes. `overfit_gap` is the difference of the two
-accuracies, `best_epoch` the pass with the lowest validation loss. B4's log gives 0.94793 on training, 0.8984 on test pictures after 20 passes: a gap
-of 0.05.
+**What the book found, and what one sees here.** The loss on the training pictures falls to the end; on new pictures it stops falling after about
+five passes and *rises* after about twelve, while the accuracy just jitters: the net becomes ever surer of its mistakes. `overfit_gap` is the difference
+of the two accuracies, `best_epoch` the pass with the lowest validation loss. B4's log gives 0.94793 on training, 0.8984 on test pictures after 20
+passes, a gap of 0.05; `--variant book` runs along the same losses (0.459, 0.346 … 0.133 against the book's 0.465, 0.347 … 0.133) and ends anywhere
+between 0.888 and 0.895 on the test pictures, depending on the pass at which one stops.
 
-**The cure** is the default of profile `book`: the same widths with dropout, decoupled weight decay, pictures mirrored and shifted at random, a cosine
-schedule and an average of the weights. It reaches 0.91 where the book's recipe stays below 0.90: more passes, and no gap left to speak of.
-`--variant conv` is the small convolutional net of B4 3.1.3 on the same data. Its flattened size is $5 \cdot 5 \cdot 20 = 500$ (28 → 26 → 13 → 11 → 5): the book
-writes 512, which cannot run, and puts a rectifier on the logits, which forbids the net to speak against a class.
+**The cure** is the default of profile `book`: the same widths with batch norm, dropout, decoupled weight decay, pictures mirrored at random, a
+cosine schedule and an average of the weights. The loss on new pictures now falls for thirty passes, and the accuracy reaches 0.907. Shifting the
+pictures as well makes a dense net worse (0.884): it would have to learn every place anew. `--variant conv`, the small convolutional net of B4
+3.1.3, need not, and beats it with a twenty-fifth of the weights. Its flattened size is $5 \cdot 5 \cdot 20 = 500$ (28 → 26 → 13 → 11 → 5): the book writes 512,
+which cannot run, and puts a rectifier on the logits, which forbids the net to speak against a class.
 """
 
 from contextlib import nullcontext
@@ -52,7 +54,7 @@ CHAPTER = Chapter(
     datasets=["fashion-mnist"],
     headline="test_accuracy",
     metrics={
-        "test_accuracy": Metric(better="higher", reported=0.8984, source="B4 3.2.8, epoch 20", floor=0.82),
+        "test_accuracy": Metric(better="higher", reported=0.8984, source="B4 3.2.8, epoch 20", floor=0.85),
         "test_loss": Metric(better="lower", reported=0.38144, source="B4 3.2.8, epoch 20"),
         "test_ece": Metric(better="lower"),
         "train_accuracy": Metric(better="higher", reported=0.94793, source="B4 3.2.8, epoch 20"),
@@ -62,14 +64,8 @@ CHAPTER = Chapter(
     variants={
         "book": Variant(
             {
-                "norm": False,
-                "dropout": 0.0,
-                "weight_decay": 0.0,
-                "schedule": "constant",
-                "epochs": 20,
-                "augment": False,
-                "ema": 0.0,
-                "hold_out": False,
+                **{"norm": False, "dropout": 0.0, "weight_decay": 0.0, "learning_rate": 1e-3, "schedule": "constant", "batch_size": 100},
+                **{"epochs": 20, "augment": False, "ema": 0.0, "hold_out": False},
             },
             {"test_accuracy": 0.8984, "test_loss": 0.38144, "train_accuracy": 0.94793},
             "B4 3.2.8",
