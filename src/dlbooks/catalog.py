@@ -132,6 +132,7 @@ class Declared:
 def declared(path: Path) -> Declared:
     """Evaluates the declaring statements of a chapter's or data set's file and nothing else of it."""
     tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    module = ".".join(("dlbooks", *path.relative_to(PACKAGE).with_suffix("").parts))  # where pydantic looks for the fields' docstrings
     wanted = []
     for node in tree.body:
         is_declaration = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in {"CHAPTER", "DATASET"}
@@ -140,7 +141,7 @@ def declared(path: Path) -> Declared:
     names = {
         **{c.__name__: c for c in (Chapter, Metric, Variant, DataSet, Source, ChapterParams, DataSetParams)},
         **{n: getattr(typing, n) for n in ("Literal", "Annotated")},
-        **{"Field": pydantic.Field, "pydantic": pydantic, "__name__": "dlbooks.declared", "__doc__": None},
+        **{"Field": pydantic.Field, "pydantic": pydantic, "__name__": module, "__doc__": None},
     }
     exec(compile(ast.Module(wanted, []), str(path), "exec"), names)
     declaration = names.get("CHAPTER") or names.get("DATASET")

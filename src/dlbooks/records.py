@@ -22,6 +22,7 @@ import numpy as np
 from dlbooks import UserError
 
 PARSE_BATCH = 4096  # examples parsed by one op call: large enough that Python's part vanishes
+SHUFFLE_BLOCK = 10_000  # examples of a streamed split that are shuffled together; their files are shuffled as a whole already
 CACHE_LIMIT = 1 << 30  # bytes; a split below this is parsed once and kept in memory
 
 
@@ -342,7 +343,7 @@ class Records:
 
         A split below 1 GB is parsed once and gathered by index, so a shuffle is a true permutation, drawn anew for every
         repetition; ``epoch`` names the first one, which is how training resumes in the middle. A larger split is streamed from
-        its shards through a shuffle buffer of 10,000 examples. ``map`` gets and returns a batch.
+        its shards in shuffled blocks of 10,000 examples. ``map`` gets and returns a batch.
         """
         import tensorflow as tf
 
@@ -367,7 +368,15 @@ class Records:
 
             def examples(number):
                 data = tf.data.TFRecordDataset(files)
-                return data.shuffle(10_000, seed=seed + number, reshuffle_each_iteration=False) if shuffle else data
+                if not shuffle:
+                    return data
+
+                # `Dataset.shuffle` takes no seed that depends on the epoch, so blocks are permuted by a stateless draw.
+                def permuted(block, rows):
+                    key = tf.stack([tf.cast(seed, tf.int64), number * 2**20 + block])
+                    return tf.data.Dataset.from_tensor_slices(tf.random.experimental.stateless_shuffle(rows, key))
+
+                return data.batch(SHUFFLE_BLOCK).enumerate().flat_map(permuted)
 
             serialized = epochs.flat_map(lambda n: examples(n).batch(size, drop_remainder=drop_remainder))
             data = serialized.map(self._parse, num_parallel_calls=2)
