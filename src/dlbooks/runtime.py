@@ -120,11 +120,11 @@ def load_tensorflow() -> None:
     """Imports TensorFlow and Keras without their greeting."""
     if "tensorflow" not in sys.modules:
         with hushed():
-            import absl.logging
             import keras  # noqa: F401
             import tensorflow  # noqa: F401
+    import absl.logging
 
-            absl.logging.set_verbosity(absl.logging.ERROR)
+    absl.logging.set_verbosity(absl.logging.ERROR)
 
 
 def prepare(profile: str, seed: int) -> None:
