@@ -52,7 +52,10 @@ def repro(targets: list[str], force: bool = False) -> int:
             if name in catalog.chapters() and f"chapter {name}" not in seconds():
                 tracking.restored(name)
     except DvcException as error:
-        raise UserError(dvc_message(error)) from None
+        message = dvc_message(error)
+        if "exited with 130" in message:  # the stage took the Ctrl-C
+            raise KeyboardInterrupt from None
+        raise UserError(message) from None
     finally:
         sync.sort_lock()
     table(console)
