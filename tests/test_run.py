@@ -65,6 +65,19 @@ def test_random_streams_are_named_and_repeat(run):
     assert run.random("a", 1).integers(1 << 30) == run.random("a", 1).integers(1 << 30) != run.random("a", 2).integers(1 << 30)
 
 
+def test_seeds_nobody_names_do_not_depend_on_pythons_generator():
+    """Threads of other libraries draw from Python's global generator at moments of their own."""
+    import random
+
+    drawn = []
+    for disturb in (False, True):
+        runtime.prepare("mini", 5)
+        if disturb:
+            random.random()
+        drawn.append((np.asarray(keras.initializers.GlorotUniform()((3, 3))), np.asarray(keras.layers.Dropout(0.5)(np.ones((4, 4)), training=True))))
+    assert all(np.array_equal(a, b) for a, b in zip(*drawn, strict=True))
+
+
 def test_undeclared_data_sets_and_metrics_are_refused(run):
     with pytest.raises(ValueError, match="declares"):
         run.records("mnist")

@@ -123,7 +123,7 @@ def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict) -> Si
         variants=variant_rows(chapter, held, book, mini, comparable=not twins),
         parameters=parameter_rows(found.params, values, chapter.id),
         hero=hero,
-        thumbnail=next((f for f in [*plain, *figures] if f.name.endswith(".png")), None),
+        thumbnail=next((f for f in [*chosen, *figures] if f.name.endswith(".png")), None),
         figures=[f for f in plain if f is not hero],
         curves=curves(chapter, folder, figures),
         tables=[table(p) for p in sorted(folder.glob("*.csv"))],

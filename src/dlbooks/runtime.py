@@ -129,8 +129,11 @@ def load_tensorflow() -> None:
 
 def prepare(profile: str, seed: int) -> None:
     """Makes this process compute reproducibly: threads, op determinism, every seed. Call before any tensor exists."""
+    import random
+
     import keras
     import tensorflow as tf
+    from keras.src.random import seed_generator
 
     if profile != "book":
         tf.config.threading.set_intra_op_parallelism_threads(2)
@@ -140,6 +143,8 @@ def prepare(profile: str, seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
     keras.utils.clear_session()  # names of layers count from zero again, on a retry too
     keras.utils.set_random_seed(seed)
+    # Keras draws the seeds nobody names from Python's global generator, which Prefect's threads draw from, too: it gets one of its own.
+    seed_generator.python_random = random.Random(seed)
 
 
 def git(*words: str, cwd: Path | None = None) -> str:

@@ -49,16 +49,21 @@ def chapter(name: str) -> None:
     sys.path.insert(0, str(runtime.root()))
     with Alone(name), prefect_server():
         from flows.chapter import chapter as flow
+        from prefect import tags
+        from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+        chapter = catalog.chapter(name).declaration
+        # Heartbeats are for runs of hours: their thread ends up to a second after the flow.
+        settings = {} if values["profile"] == "book" else {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
         try:
-            metrics = flow(name, **recipe, out=str(runtime.root() / "data" / "runs" / name))
+            with temporary_settings(settings), tags(chapter.family, values["profile"], chapter.hardware):
+                metrics = flow(name, **recipe, out=str(runtime.root() / "data" / "runs" / name))
         except RuntimeError as error:
             if "Failed to reach API" in str(error):
                 url = os.environ.get("PREFECT_API_URL")
                 raise UserError(f"Prefect server {url} does not answer: start it (`make ui`), or unset PREFECT_API_URL") from None
             raise
-    headline = catalog.chapter(name).declaration.headline
-    print(f"{name}: {headline} {metrics[headline]:.6g}", flush=True)
+    print(f"{name}: {chapter.headline} {metrics[chapter.headline]:.6g}", flush=True)
 
 
 def direct(name: str, out: str, profile: str = "", overrides: str = "{}") -> None:
