@@ -26,7 +26,7 @@ def run(tmp_path, monkeypatch):
 
 
 def net():
-    keras.utils.set_random_seed(3)
+    runtime.prepare("mini", 3)
     model = keras.Sequential(
         [keras.Input((8,)), keras.layers.Dense(16, "relu"), keras.layers.Dropout(0.5), keras.layers.BatchNormalization(), keras.layers.Dense(2)]
     )
