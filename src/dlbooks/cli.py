@@ -33,10 +33,8 @@ def list_(as_json: Json = False):
         metric = chapter.metrics[chapter.headline]
         row = {"id": chapter.id, "title": chapter.title, "family": chapter.family, "sources": chapter.sources, "datasets": chapter.datasets}
         row |= {"headline": chapter.headline, "better": metric.better, "reported": metric.reported}
-        metrics = runtime.root() / "data" / "runs" / chapter.id / "metrics.json"
-        row["mini"] = json.loads(metrics.read_text())[chapter.headline] if metrics.exists() else None
-        best = known.get(chapter.id, {}).get("book", {}).get("best")
-        row["book"] = best["metrics"][chapter.headline] if best else None
+        row["mini"] = ledger.here(chapter.id).get(chapter.headline)
+        row["book"] = ledger.best(known, chapter.id).get(chapter.headline)
         rows.append(row)
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
@@ -74,12 +72,12 @@ def show(chapter: str, as_json: Json = False):
     declaration = found.declaration
     values = params.read(runtime.root() / "params.yaml")
     folder = runtime.root() / "data" / "runs" / declaration.id
-    metrics = json.loads((folder / "metrics.json").read_text()) if (folder / "metrics.json").exists() else {}
+    metrics, known = ledger.here(declaration.id), ledger.read()
     figures = sorted(p.relative_to(runtime.root()).as_posix() for p in folder.glob("figures/*.*") if p.suffix != ".json")
     profiles = {p: params.section(values, declaration.id, p) for p in ("mini", "book")}
     if as_json:
         entry = {"id": declaration.id, "title": declaration.title, "sources": declaration.sources, "metrics": metrics, "figures": figures}
-        print(json.dumps({**entry, "parameters": profiles, "ledger": ledger.read().get(declaration.id, {})}, indent=2, ensure_ascii=False))
+        print(json.dumps({**entry, "parameters": profiles, "ledger": known.get(declaration.id, {})}, indent=2, ensure_ascii=False))
         return
     from rich.console import Console
     from rich.markdown import Markdown
@@ -95,7 +93,7 @@ def show(chapter: str, as_json: Json = False):
         cells = [str(profiles[p].get(name, field.default)) for p in ("mini", "book")]
         table.add_row(name, *cells, field.description or "")
     console.print(table)
-    best = ledger.read().get(declaration.id, {}).get("book", {}).get("best", {}).get("metrics", {})
+    best = ledger.best(known, declaration.id)
     results = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("metric", "the book", "ours, real data", "ours, mini"):
         results.add_column(name, justify="left" if name == "metric" else "right")

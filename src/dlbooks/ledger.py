@@ -21,6 +21,17 @@ def read() -> dict:
     return json.loads(path().read_text(encoding="utf-8")) if path().exists() else {}
 
 
+def best(known: dict, chapter_id: str) -> dict[str, float]:
+    """Metrics of a chapter's best run on the book's data, empty where there is none."""
+    return known.get(chapter_id, {}).get("book", {}).get("best", {}).get("metrics", {})
+
+
+def here(chapter_id: str) -> dict[str, float]:
+    """Metrics of the run that this checkout holds in ``data/runs``, empty where there is none."""
+    file = runtime.root() / "data" / "runs" / chapter_id / "metrics.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
 def record(names: list[str], dirty: bool = False) -> list[str]:
     """Enters finished runs of ``names`` (all chapters if empty); returns a line per change. Runs of uncommitted code are left out."""
     from dlbooks import tracking

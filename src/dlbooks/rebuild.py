@@ -175,12 +175,11 @@ def table(console) -> None:
     for name in ("chapter", "metric", f"ours, {profile}", "the book", "ours, real data", "seconds"):
         grid.add_column(name, justify="left" if name in ("chapter", "metric") else "right")
     for chapter in catalog.chapters().values():
-        path = runtime.root() / "data" / "runs" / chapter.id / "metrics.json"
-        if not path.exists():
+        value = ledger.here(chapter.id).get(chapter.headline)
+        if value is None:
             continue
         headline = chapter.metrics[chapter.headline]
-        value = json.loads(path.read_text())[chapter.headline]
-        real = known.get(chapter.id, {}).get("book", {}).get("best", {}).get("metrics", {}).get(chapter.headline)
+        real = ledger.best(known, chapter.id).get(chapter.headline)
         took = spent.get(f"chapter {chapter.id}")
         grid.add_row(
             chapter.id,

@@ -38,8 +38,7 @@ def prefect_environment() -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
     }
-    running = prefect_running()
-    if running:
+    if "PREFECT_API_URL" not in os.environ and (running := prefect_running()):
         values["PREFECT_API_URL"] = running
     return values
 
@@ -68,19 +67,18 @@ def start_prefect(port: int = 0, advertise: bool = True) -> tuple[subprocess.Pop
     port = port or free_port()
     url = f"http://127.0.0.1:{port}/api"
     environment = {**os.environ, **runtime.QUIET, **prefect_environment(), "PREFECT_API_URL": url}
-    with open(_home() / "server.log", "w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-        )
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    process = _start(command, environment, _home() / "server.log")
     if advertise:
         (_home() / "server.json").write_text(json.dumps({"url": url, "pid": process.pid}))
     return process, url
+
+
+def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen:
+    """A server in a session of its own that writes to ``log`` and ends with this process."""
+    with open(log, "w") as file:
+        options = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file, "start_new_session": True, "preexec_fn": die_with_parent}
+        return subprocess.Popen(command, env=environment, **options)
 
 
 def await_answer(url: str, process: subprocess.Popen, name: str, log: Path, seconds: float = 90) -> None:
@@ -132,9 +130,7 @@ def ui(prefect_port: int, mlflow_port: int) -> None:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port), "--backend-store-uri", tracking.uri()]
     command += ["--artifacts-destination", str(tracking.folder() / "artifacts"), "--workers", "1"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with open(tracking.folder() / "server.log", "w") as log:
-        options = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "start_new_session": True, "preexec_fn": die_with_parent}
-        mlflow = subprocess.Popen(command, env=environment, **options)
+    mlflow = _start(command, environment, tracking.folder() / "server.log")
     try:
         if prefect:
             await_prefect(prefect, url)

@@ -112,7 +112,7 @@ class Tracker:
     """The MLflow run of one chapter run. ``Run`` calls it; a chapter never does."""
 
     def __init__(self, run, tags: dict[str, str], inputs: dict[str, str]):
-        from mlflow.entities import Param, RunTag
+        from mlflow.entities import RunTag
 
         self.run, self.store = run, client()
         self.sent: dict[str, int] = {}
@@ -139,8 +139,7 @@ class Tracker:
         created = self.store.create_run(experiment(self.store, run.profile, chapter.family), run_name=name)
         self.id = created.info.run_id
         self.experiment_id = created.info.experiment_id
-        parameters = [Param(k, json.dumps(v) if isinstance(v, list | dict) else str(v)) for k, v in run.params.model_dump(mode="json").items()]
-        self.store.log_batch(self.id, params=parameters, tags=[RunTag(k, str(v)) for k, v in tags.items()])
+        self.store.log_batch(self.id, params=parameters(run), tags=[RunTag(k, str(v)) for k, v in tags.items()])
         self._inputs(inputs)
 
     def _inputs(self, inputs: dict[str, str]) -> None:
@@ -234,7 +233,7 @@ def parent(chapter: catalog.Chapter, profile: str, variants: list[str]):
 
 def restored(name: str) -> None:
     """A light run for a chapter that DVC brought back from its cache: metrics and parameters, and a tag that says so."""
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Metric, RunTag
 
     from dlbooks.run import trained
 
@@ -245,10 +244,17 @@ def restored(name: str) -> None:
     store.log_batch(
         made.info.run_id,
         metrics=[Metric(k, float(v), now, 0) for k, v in run.metrics.items()],
-        params=[Param(k, str(v)) for k, v in run.params.model_dump(mode="json").items()],
+        params=parameters(run),
         tags=[RunTag(k, v) for k, v in tags.items()],
     )
     store.set_terminated(made.info.run_id)
+
+
+def parameters(run) -> list:
+    """A run's parameters as MLflow keeps them; lists and dictionaries as JSON."""
+    from mlflow.entities import Param
+
+    return [Param(k, json.dumps(v) if isinstance(v, list | dict) else str(v)) for k, v in run.params.model_dump(mode="json").items()]
 
 
 def reported(chapter: catalog.Chapter, variant: str | None) -> dict[str, float]:
