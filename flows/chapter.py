@@ -58,12 +58,7 @@ def train(run: Run, module) -> None:
 
 @step
 def evaluate(run: Run, module) -> None:
-    def work():
-        values = module.evaluate(run)
-        run.write_history()
-        return values
-
-    run.write_metrics(timed(run, "evaluate", work))
+    timed(run, "evaluate", lambda: run.evaluate(module))
 
 
 @step
@@ -72,13 +67,12 @@ def export(run: Run, module) -> None:
         timed(run, "export", lambda: module.export(run))
 
 
-def timed(run: Run, name: str, work):
+def timed(run: Run, name: str, work) -> None:
     started = time.monotonic()
-    result = work()
+    work()
     run.timing(**{name: time.monotonic() - started})
     if run.tracker:
         run.tracker.flush()
-    return result
 
 
 @flow(name="chapter", flow_run_name="{chapter_id}", persist_result=False)

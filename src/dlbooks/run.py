@@ -224,6 +224,12 @@ class Run:
         shutil.rmtree(self.out, ignore_errors=True)
         self.out.mkdir(parents=True)
 
+    def evaluate(self, module) -> None:
+        """The chapter's evaluation; then its history, curves and metrics are written."""
+        values = module.evaluate(self)
+        self.write_history()
+        self.write_metrics(values)
+
     def write_history(self) -> None:
         """``history/<series>.csv`` (step, value) and the curves of ``Chapter.curves``."""
         from dlbooks import figures

@@ -80,8 +80,7 @@ def direct(name: str, out: str, profile: str = "", overrides: str = "{}") -> Non
     runtime.prepare(profile, parameters.seed)
     run.begin()
     module.train(run)
-    run.write_metrics(module.evaluate(run))
-    run.write_history()
+    run.evaluate(module)
     if hasattr(module, "export"):
         module.export(run)
     run.finish()
