@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from dlbooks import UserError, catalog, fetch
+from dlbooks.catalog import Archive
 from dlbooks.datasets import _drawing, _idx, fashion_mnist, mnist, sample_pictures
 from dlbooks.records import Records
 
@@ -223,6 +224,7 @@ def test_sample_pictures(twins, tmp_path):
 
 def test_every_declaration_is_complete():
     for name, declaration in catalog.datasets().items():
-        assert declaration.license and declaration.citation and declaration.homepage.startswith("http"), name
-        assert all(len(f.sha256) == 64 and f.name for f in declaration.files), name
+        assert declaration.license and declaration.citation, name
+        assert declaration.homepage.startswith("http") or not declaration.files, name
+        assert all(f.name and (isinstance(f, Archive) or len(f.sha256) == 64) for f in declaration.files), name
         assert catalog.dataset(name).doc.startswith("# "), name

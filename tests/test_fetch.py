@@ -3,13 +3,17 @@
 import errno
 import hashlib
 import http.server
+import io
+import re
+import tarfile
 import threading
+import zipfile
 from types import SimpleNamespace
 
 import pytest
 
-from dlbooks import UserError, fetch
-from dlbooks.catalog import DataSet, Source
+from dlbooks import UserError, archives, fetch
+from dlbooks.catalog import Archive, DataSet, Source
 from dlbooks.params import DataSetParams
 
 BODY = bytes(range(256)) * 4000  # 1 MB
@@ -199,3 +203,77 @@ def test_fetch_chooses_twin_own_fetch_or_download(server, tmp_path):
 def test_preprocess_without_raw_folder(tmp_path):
     with pytest.raises(UserError, match="run `dvc repro fetch@thing`"):
         fetch.preprocess(dataset(), SimpleNamespace(), REAL, tmp_path / "raw", tmp_path / "records")
+
+
+# ── archives ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+MEMBERS = {"a/1.txt": b"one", "a/b/2.txt": b"two", "note.md": b"not wanted"}
+# two lines "<SHA-256>  <path>", as sha256sum prints them
+TREE = hashlib.sha256("".join(f"{hashlib.sha256(MEMBERS[n]).hexdigest()}  {n}\n" for n in ("a/1.txt", "a/b/2.txt")).encode()).hexdigest()
+
+
+def make_tar(path, members=MEMBERS, top="repo-123"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(f"{top}/{name}")
+            info.size, info.mtime = len(data), hash(path) % 2**31
+            archive.addfile(info, io.BytesIO(data))
+
+
+def archive_set(tmp_path, monkeypatch, **options):
+    monkeypatch.setenv("DLBOOKS_MIRROR", str(tmp_path / "mirror"))
+    monkeypatch.setattr(fetch, "BACKOFF", 0.001)
+    archive = Archive(urls=["http://127.0.0.1:9/x.tar.gz"], include=["a/*.txt"], name="x.zip", **({"tree": TREE} | options))
+    return DataSet(id="thing", title="Thing", homepage="", license="", citation="", files=[archive])
+
+
+def test_archive_is_kept_as_one_zip_with_the_same_bytes(tmp_path, monkeypatch):
+    wanted, zips = archive_set(tmp_path, monkeypatch), []
+    for number in range(2):
+        make_tar(tmp_path / "mirror" / "127.0.0.1:9" / "x.tar.gz", top=f"repo-{number}")
+        fetch.fetch(wanted, SimpleNamespace(), REAL, tmp_path / "raw" / "thing")
+        assert [p.name for p in (tmp_path / "raw" / "thing").iterdir()] == ["x.zip"]
+        zips.append((tmp_path / "raw" / "thing" / "x.zip").read_bytes())
+    assert zips[0] == zips[1]
+    with zipfile.ZipFile(tmp_path / "raw" / "thing" / "x.zip") as packed:
+        assert {n: packed.read(n) for n in packed.namelist()} == {n: MEMBERS[n] for n in ("a/1.txt", "a/b/2.txt")}
+    assert archives.pack(tmp_path / "again.zip", {n: MEMBERS[n] for n in ("a/1.txt", "a/b/2.txt")}) == TREE
+    assert archives.digest_of(tmp_path / "again.zip") == TREE
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({**MEMBERS, "a/1.txt": b"changed"}, f"expected tree digest {TREE} of a/*.txt, found"),
+        ({**MEMBERS, "a/../../evil.txt": b"x"}, "leads out of the archive"),
+        (None, "x.zip.part is no readable tar archive"),
+    ],
+)
+def test_wrong_archive_leaves_nothing(tmp_path, monkeypatch, members, message):
+    place = tmp_path / "mirror" / "127.0.0.1:9" / "x.tar.gz"
+    make_tar(place, members or MEMBERS)
+    if members is None:
+        place.write_bytes(place.read_bytes()[:60])
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        fetch.fetch(archive_set(tmp_path, monkeypatch), SimpleNamespace(), REAL, tmp_path / "raw" / "thing")
+    assert str(place) in str(caught.value) and "\n" not in str(caught.value)
+    assert not any((tmp_path / "raw").iterdir())
+
+
+def test_archive_by_the_digest_of_its_bytes(tmp_path, monkeypatch):
+    place = tmp_path / "mirror" / "127.0.0.1:9" / "x.tar.gz"
+    make_tar(place)
+    right = hashlib.md5(place.read_bytes()).hexdigest()
+    with pytest.raises(UserError, match=f"expected MD5 {'0' * 32}, found {right}"):
+        fetch.fetch(archive_set(tmp_path, monkeypatch, tree="", md5="0" * 32), SimpleNamespace(), REAL, tmp_path / "raw" / "thing")
+    fetch.fetch(archive_set(tmp_path, monkeypatch, tree="", md5=right), SimpleNamespace(), REAL, tmp_path / "raw" / "thing")
+    assert archives.digest_of(tmp_path / "raw" / "thing" / "x.zip") == TREE
+
+
+def test_an_edition_is_fetched_alone(server, tmp_path):
+    urls = [f"{server.url}/good/{n}" for n in "abc"]
+    files = [Source(urls=[url], sha256=SHA, name=url[-1], edition=edition) for url, edition in zip(urls, ("", "new", "old"), strict=True)]
+    both = DataSet(id="thing", title="Thing", homepage="", license="", citation="", files=files)
+    fetch.fetch(both, SimpleNamespace(), SimpleNamespace(twin=False, edition="new"), tmp_path / "raw" / "thing")
+    assert sorted(p.name for p in (tmp_path / "raw" / "thing").iterdir()) == ["a", "b"]

@@ -34,7 +34,7 @@ def digest(folder):
 
 SHAPES = st.lists(st.integers(1, 4), max_size=3).map(tuple)
 KINDS = st.one_of(
-    st.builds(Feature, st.sampled_from(["int64", "int32", "uint8", "bool", "float32"]), SHAPES),
+    st.builds(Feature, st.sampled_from(["int64", "int32", "int16", "uint8", "bool", "float32"]), SHAPES),
     st.builds(Feature, st.just("uint8"), st.just((None, None, 3)), st.sampled_from(["png", "jpeg"])),
     st.just(Feature("string", encoding="text")),
     st.just(Feature(names=("a b", "ç", "z"))),
@@ -79,15 +79,18 @@ def test_round_trip_of_any_features(features, count, seed):
                 assert np.array_equal(got, want) if feature.encoding == "raw" else got == want
 
 
-def test_features_of_unknown_length(tmp_path):
-    features = {"boxes": Feature("float32", (None, 4)), "ids": Feature("int64", (None,))}
-    rows = [{"boxes": np.full((n, 4), n / 8, np.float32), "ids": np.arange(n)} for n in (2, 0, 3)]
+@pytest.mark.parametrize("lengths", [(2, 0, 3), (2, 2, 2), (0,)])
+def test_features_of_unknown_length(tmp_path, lengths):
+    features = {"boxes": Feature("float32", (None, 4)), "ids": Feature("int64", (None,)), "audio": Feature("int16", (None,))}
+    rows = [{"boxes": np.full((n, 4), n / 8, np.float32), "ids": np.arange(n), "audio": np.arange(-n, n, dtype=np.int16)} for n in lengths]
     write(tmp_path / "set", features=features, items=[], test=rows)
     (batch,) = Records(tmp_path / "set").batches("test", 3)
+    arrays = Records(tmp_path / "set").arrays("test")
     for i, row in enumerate(rows):
         assert np.array_equal(batch["boxes"][i], row["boxes"]) and np.array_equal(batch["ids"][i], row["ids"])
-    with pytest.raises(ValueError, match="boxes, ids differ in length"):
-        Records(tmp_path / "set").arrays("test")
+        assert batch["audio"][i].numpy() == row["audio"].tobytes()
+        for name, value in row.items():
+            assert arrays[name].dtype == object and arrays[name][i].dtype == value.dtype and np.array_equal(arrays[name][i], value)
 
 
 # ── what is on the disk ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -97,18 +97,41 @@ class Source:
     urls: list[str]
     sha256: str
     name: str
+    edition: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """One tar archive upstream publishes, of which the members that match ``include`` are kept as the zip ``name``.
+
+    ``tree`` is the tree digest of the wanted members (see ``archives``), ``md5`` that of the archive's bytes, for hosts that publish no better one.
+    """
+
+    urls: list[str]
+    include: list[str]
+    name: str
+    tree: str = ""
+    md5: str = ""
+    edition: str = ""
+
+    def __post_init__(self):
+        if not (self.tree or self.md5):
+            raise ValueError(f"archive {self.name}: needs a tree digest or the MD5 of its bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """The declaration of one data set: where it comes from, under which license, which files, which version of our records."""
+    """The declaration of one data set: where it comes from, under which license, which files, which version of our records.
+
+    Where upstream's data exist in several editions, a file that belongs to one says so, and the parameter ``edition`` chooses.
+    """
 
     id: str
     title: str
     homepage: str
     license: str
     citation: str
-    files: list[Source]
+    files: list[Source | Archive]
     version: str = "1.0.0"
 
     @property
@@ -139,7 +162,7 @@ def declared(path: Path) -> Declared:
         if is_declaration or (isinstance(node, ast.ClassDef) and node.name == "Params"):
             wanted.append(node)
     names = {
-        **{c.__name__: c for c in (Chapter, Metric, Variant, DataSet, Source, ChapterParams, DataSetParams)},
+        **{c.__name__: c for c in (Chapter, Metric, Variant, DataSet, Source, Archive, ChapterParams, DataSetParams)},
         **{n: getattr(typing, n) for n in ("Literal", "Annotated")},
         **{"Field": pydantic.Field, "pydantic": pydantic, "__name__": module, "__doc__": None},
     }

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dlbooks import UserError, catalog, params, records
+from dlbooks import UserError, archives, catalog, params, records
 
 ATTEMPTS = 4  # per URL
 BACKOFF = 0.5  # seconds before the second attempt, doubled before each further one
@@ -26,9 +26,39 @@ class DigestError(UserError):
     """The bytes are not the declared ones: nothing of them is kept."""
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, algorithm: str = "sha256") -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def _keep(source: catalog.Source | catalog.Archive, part: Path, target: Path) -> str:
+    """Makes verified bytes the file ``target`` and takes ``part`` away; what is wrong with them otherwise."""
+    algorithm, expected = ("sha256", source.sha256) if isinstance(source, catalog.Source) else ("md5", source.md5)
+    label = {"sha256": "SHA-256", "md5": "MD5"}[algorithm]
+    if expected and (actual := _digest(part, algorithm)) != expected:
+        return f"expected {label} {expected}, found {actual}"
+    if isinstance(source, catalog.Source):
+        os.replace(part, target)
+        return ""
+    packed = target.with_name(target.name + ".packed")
+    try:
+        actual = archives.repack(part, packed, source.include)
+        if source.tree and actual != source.tree:
+            return f"expected tree digest {source.tree} of {', '.join(source.include)}, found {actual}"
+        os.replace(packed, target)
+        part.unlink()
+        return ""
+    except UserError as error:
+        return str(error)
+    finally:
+        packed.unlink(missing_ok=True)
+
+
+def _here(source: catalog.Source | catalog.Archive, target: Path) -> bool:
+    """Whether the file is there and right; an archive without a tree digest got its name only after its bytes were checked."""
+    if isinstance(source, catalog.Archive):
+        return target.exists() and (not source.tree or archives.digest_of(target) == source.tree)
+    return target.exists() and _digest(target) == source.sha256
 
 
 def _places(url: str) -> list[str]:
@@ -79,7 +109,7 @@ def _reason(error: OSError) -> str:
     return "no connection" if isinstance(error, requests.ConnectionError) else type(error).__name__
 
 
-def _get(source: catalog.Source, target: Path) -> None:
+def _get(source: catalog.Source | catalog.Archive, target: Path) -> None:
     """One declared file, whole and verified, or a ``UserError``."""
     import requests
 
@@ -91,12 +121,11 @@ def _get(source: catalog.Source, target: Path) -> None:
             resumed = part.exists()
             try:
                 _transfer(place, part)
-                if (actual := _digest(part)) == source.sha256:
-                    os.replace(part, target)
+                if not (fault := _keep(source, part, target)):
                     return
                 part.unlink()
                 if not resumed:  # a resumed file may have begun as another version: then it is worth a fresh start
-                    wrong.append(f"{place}: expected SHA-256 {source.sha256}, found {actual}; nothing was kept")
+                    wrong.append(f"{place}: {fault}; nothing was kept")
                     break
             except requests.RequestException as error:
                 attempt += 1
@@ -118,13 +147,14 @@ def _get(source: catalog.Source, target: Path) -> None:
     raise UserError(f"cannot download {target.name}: {', '.join(failed)}; {hint}")
 
 
-def download(dataset: catalog.DataSet, folder: Path) -> None:
-    """Every file that the data set declares into ``folder``; files that are there and right are kept, broken downloads continued."""
+def download(dataset: catalog.DataSet, folder: Path, edition: str = "") -> None:
+    """Every file that the data set declares (of all editions, or of this one) into ``folder``; what is there and right is kept, broken downloads continued."""
     for source in dataset.files:
-        target = folder / source.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not (target.exists() and _digest(target) == source.sha256):
-            _get(source, target)
+        if source.edition in ("", edition):
+            target = folder / source.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not _here(source, target):
+                _get(source, target)
 
 
 def fetch(dataset: catalog.DataSet, module, parameters: params.DataSetParams, folder: Path) -> None:
@@ -142,7 +172,7 @@ def fetch(dataset: catalog.DataSet, module, parameters: params.DataSetParams, fo
         elif hasattr(module, "fetch"):
             module.fetch(temporary, parameters)
         else:
-            download(dataset, temporary)
+            download(dataset, temporary, getattr(parameters, "edition", ""))
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
     except BaseException as error:

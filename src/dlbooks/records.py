@@ -30,8 +30,8 @@ CACHE_LIMIT = 1 << 30  # bytes; a split below this is parsed once and kept in me
 class Feature:
     """One field of an example.
 
-    ``shape`` may hold ``None`` (unknown length, first axis only). ``encoding``: ``raw`` (numbers; uint8 arrays as plain bytes,
-    because decoding PNG costs ten times more), ``jpeg`` or ``png`` (encoded image bytes), ``text`` (UTF-8 string).
+    ``shape`` may hold ``None`` (unknown length, first axis only). ``encoding``: ``raw`` (numbers; arrays of uint8 and int16 as plain
+    bytes, because decoding PNG costs ten times more and a negative sample of sound would take ten bytes), ``jpeg`` or ``png`` (encoded image bytes), ``text`` (UTF-8 string).
     ``names`` makes an integer a class label.
     """
 
@@ -42,8 +42,13 @@ class Feature:
 
     @property
     def as_bytes(self) -> bool:
-        """Stored in a ``bytes_list``: encoded pictures, text and uint8 arrays."""
-        return self.encoding != "raw" or (self.dtype == "uint8" and self.shape != ())
+        """Stored in a ``bytes_list``: encoded pictures, text and arrays of uint8 or int16."""
+        return self.encoding != "raw" or (self.dtype in ("uint8", "int16") and self.shape != ())
+
+    @property
+    def ragged(self) -> bool:
+        """Numbers whose count differs from item to item."""
+        return self.encoding == "raw" and None in self.shape
 
 
 def _example(features: dict[str, Feature], values: dict) -> bytes:
@@ -60,7 +65,7 @@ def _example(features: dict[str, Feature], values: dict) -> bytes:
             if (
                 not fits
                 or value.dtype.kind not in ("fiu" if feature.dtype.startswith("float") else "iub")
-                or (feature.as_bytes and value.dtype != np.uint8)
+                or (feature.as_bytes and value.dtype != feature.dtype)
             ):
                 raise ValueError(f"{name} is {value.dtype}{list(value.shape)}, declared is {feature.dtype}{list(feature.shape)}")
         if feature.as_bytes:
@@ -185,6 +190,20 @@ def write(
     return stats
 
 
+def _items(values, feature: Feature) -> np.ndarray:
+    """A parsed feature as numpy array ``[n, …]``; items of unknown length as an object array of arrays."""
+    if not feature.ragged:
+        return values.numpy()
+    if feature.as_bytes:
+        parts = [np.frombuffer(data, feature.dtype).reshape(-1, *feature.shape[1:]) for data in values.numpy()]
+    else:
+        inner = values.values
+        parts = np.split((inner.to_tensor() if hasattr(inner, "to_tensor") else inner).numpy(), values.row_splits.numpy()[1:-1])
+    items = np.empty(len(parts), object)
+    items[:] = parts
+    return items
+
+
 @dataclass
 class Records:
     """Reader of one record folder.
@@ -254,7 +273,7 @@ class Records:
         parsed = tf.io.parse_example(serialized, spec)
         for name, feature in self.features.items():
             if feature.as_bytes and feature.encoding == "raw" and None not in feature.shape:
-                flat = tf.ensure_shape(tf.io.decode_raw(parsed[name], tf.uint8), (None, math.prod(feature.shape)))
+                flat = tf.ensure_shape(tf.io.decode_raw(parsed[name], feature.dtype), (None, math.prod(feature.shape)))
                 parsed[name] = tf.reshape(flat, (-1, *feature.shape))
             elif not feature.as_bytes:
                 parsed[name] = tf.cast(parsed[name], feature.dtype)
@@ -270,7 +289,8 @@ class Records:
                 example = tf.train.Example.FromString(one.numpy()).features.feature
                 for name, feature in self.features.items():
                     if feature.as_bytes and feature.encoding == "raw" and None not in feature.shape:
-                        got, expected = len(b"".join(example[name].bytes_list.value)), math.prod(feature.shape)
+                        got = len(b"".join(example[name].bytes_list.value))
+                        expected = math.prod(feature.shape) * np.dtype(feature.dtype).itemsize
                         if got != expected:
                             return f"item {position}: {name} has {got} bytes, expected {expected}"
                 self._parse(one[None])
@@ -289,7 +309,7 @@ class Records:
         position = 0
         try:
             for serialized in tf.data.TFRecordDataset(file).batch(PARSE_BATCH):
-                parsed = {k: v.numpy() for k, v in self._parse(serialized).items()}
+                parsed = {k: _items(v, self.features[k]) for k, v in self._parse(serialized).items()}
                 for name, feature in self.features.items():
                     if feature.names and (wrong := np.flatnonzero((parsed[name] < 0) | (parsed[name] >= len(feature.names)))).size:
                         item, value = wrong[0], parsed[name][wrong[0]]
@@ -309,14 +329,12 @@ class Records:
 
     def _empty(self) -> dict[str, np.ndarray]:
         """The arrays of a split without examples."""
-        plain = {n: f.encoding == "raw" and None not in f.shape for n, f in self.features.items()}
-        return {n: np.zeros((0, *f.shape) if plain[n] else 0, f.dtype if plain[n] else "S1") for n, f in self.features.items()}
+        plain = {n: f.encoding == "raw" and not f.ragged for n, f in self.features.items()}
+        return {n: np.zeros((0, *f.shape) if plain[n] else 0, f.dtype if plain[n] else object) for n, f in self.features.items()}
 
     def arrays(self, split: str) -> dict[str, np.ndarray]:
-        """A whole split as numpy arrays ``{feature: [n, …]}``, parsed once and kept; fixed-size features only."""
+        """A whole split as numpy arrays ``{feature: [n, …]}``, parsed once and kept; items of unknown length as an object array of arrays."""
         if split not in self._arrays:
-            if ragged := [n for n, f in self.features.items() if None in f.shape and not f.as_bytes]:
-                raise ValueError(f"{self.folder.name}: {', '.join(ragged)} differ in length from item to item: use batches()")
             files, lengths = self.files(split), self._lengths(split)
             if len(files) != len(lengths):
                 raise UserError(f"{self.folder.name} {split}: {len(files)} record files, dataset_info.json lists {len(lengths)}")
@@ -352,7 +370,7 @@ class Records:
         options.threading.private_threadpool_size = 2
         files = self.files(split)
         epochs = tf.data.Dataset.range(epoch, 2**62 if repeat is None else epoch + repeat)
-        if self.info["splits"][split]["bytes"] < CACHE_LIMIT and all(None not in f.shape or f.as_bytes for f in self.features.values()):
+        if self.info["splits"][split]["bytes"] < CACHE_LIMIT and not any(f.ragged for f in self.features.values()):
             arrays = {k: tf.constant(v) for k, v in self.arrays(split).items()}
             count = self.count(split)
 
