@@ -57,6 +57,7 @@ class Run:
         self.captions: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
         self.metrics: dict[str, float] = {}
+        self.children: dict[str, dict] = {}
         self._records: dict[str, Records] = {}
 
     # ── inputs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -160,6 +161,13 @@ class Run:
             self.tracker.flush()
         if self.bar is not None:
             self.bar.set_postfix({k: f"{float(v):.4g}" for k, v in values.items()}, refresh=False)
+
+    def child(self, name: str, parameters: dict, metrics: dict[str, float], series: dict[str, list[tuple[int, float]]] | None = None) -> None:
+        """One contestant of several that this run compares, an optimizer of a race, say: in MLflow a child run of its own.
+
+        ``parameters`` are those it differs by, ``series`` its (step, value) points. Call it once per name, from ``train`` or ``evaluate``.
+        """
+        self.children[name] = {"parameters": parameters, "metrics": metrics, "series": series or {}}
 
     def timing(self, **seconds: float) -> None:
         """Seconds or rates: to MLflow and an undeclared side file, never into a DVC output."""

@@ -180,11 +180,29 @@ class Tracker:
         values |= {f"seconds.{k}": v for k, v in run.seconds.items()}
         self.store.log_batch(self.id, metrics=[Metric(k, float(v), now, 0) for k, v in values.items()])
         self.store.set_tag(self.id, "mlflow.note.content", note(run))
+        for name, child in run.children.items():
+            self._child(name, **child)
         for entry in sorted(run.out.iterdir()):
             if entry.name == "figures":
                 self.store.log_artifacts(self.id, str(entry), "figures")
             elif entry.is_file() and entry.suffix in (".json", ".csv"):
                 self.store.log_artifact(self.id, str(entry))
+
+    def _child(self, name: str, parameters: dict, metrics: dict, series: dict) -> None:
+        """A finished run below this one, for ``Run.child``."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        label, now = f"{self.run.chapter.id} · {name}", int(time.time() * 1000)
+        made = self.store.create_run(self.experiment_id, run_name=label)
+        tags = {"mlflow.parentRunId": self.id, "dlbooks.chapter": self.run.chapter.id, "dlbooks.profile": self.run.profile, "dlbooks.child": name}
+        points = [Metric(k, float(v), now, step) for k, line in series.items() for step, v in line]
+        self.store.log_batch(
+            made.info.run_id,
+            metrics=[*points[:900], *(Metric(k, float(v), now, 0) for k, v in metrics.items())],
+            params=[Param(k, str(v)) for k, v in parameters.items()],
+            tags=[RunTag(k, v) for k, v in tags.items()],
+        )
+        self.store.set_terminated(made.info.run_id)
 
     def model(self) -> None:
         """The export as an MLflow model: flavor ``tensorflow``, signature and input example."""
