@@ -12,6 +12,13 @@ from dlbooks import UserError, runtime
 from dlbooks.chapters.foundations import optimizer_lab as lab
 
 PARAMS = lab.Params()
+
+
+@pytest.fixture(autouse=True)
+def prepared():
+    runtime.prepare("mini", 0)
+
+
 STEPS = {  # w after one, two and three gradients of 1 from w = 0
     "sgd": (-0.1, -0.2, -0.3),
     "momentum": (-0.1, -0.29, -0.561),
