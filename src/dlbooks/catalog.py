@@ -10,7 +10,9 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import re
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -152,6 +154,7 @@ class Declared:
     doc: str
 
 
+@cache
 def declared(path: Path) -> Declared:
     """Evaluates the declaring statements of a chapter's or data set's file and nothing else of it."""
     tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
@@ -166,7 +169,7 @@ def declared(path: Path) -> Declared:
         **{n: getattr(typing, n) for n in ("Literal", "Annotated")},
         **{"Field": pydantic.Field, "pydantic": pydantic, "__name__": module, "__doc__": None},
     }
-    exec(compile(ast.Module(wanted, []), str(path), "exec"), names)
+    exec(compile(ast.Module(wanted, []), str(path), "exec", dont_inherit=True), names)  # annotations as objects, not strings
     declaration = names.get("CHAPTER") or names.get("DATASET")
     if declaration is None or "Params" not in names:
         raise ValueError(f"{path}: needs both a CHAPTER or DATASET statement and a class Params")
@@ -207,22 +210,25 @@ def datasets() -> dict[str, DataSet]:
     return {i: d.declaration for i, d in _datasets().items()}
 
 
-def _one(found: dict[str, Declared], name: str, kind: str, listing: str) -> Declared:
-    if name in found:
-        return found[name]
+def _one(pattern: str, every: Callable[[], dict[str, Declared]], name: str, kind: str, listing: str) -> Declared:
+    """The file of that name alone, so that a mistake in another one is that one's; the others only to suggest a name."""
+    if re.fullmatch("[a-z0-9][a-z0-9-]*", name):
+        for path in PACKAGE.glob(pattern.format(name.replace("-", "_"))):
+            return declared(path)
+    found = every()
     close = difflib.get_close_matches(name, found, n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else listing
+    hint = f"did you mean {' or '.join(close)}?" if close else listing.format(", ".join(found))
     raise UserError(f"unknown {kind} {name!r}: {hint}")
 
 
 def chapter(name: str) -> Declared:
     """One chapter's declaration, parameters' class and docstring; an unknown id names the nearest known ones."""
-    return _one(_chapters(), name, "chapter", "`dlbooks list` shows all chapters")
+    return _one("chapters/*/{}.py", _chapters, name, "chapter", "`dlbooks list` shows all chapters")
 
 
 def dataset(name: str) -> Declared:
     """One data set's declaration, parameters' class and docstring."""
-    return _one(_datasets(), name, "data set", "known are " + ", ".join(_datasets()))
+    return _one("datasets/{}.py", _datasets, name, "data set", "known are {}")
 
 
 def load(declaration: Chapter | DataSet):
