@@ -194,7 +194,7 @@ class Tracker:
 
         label, now = f"{self.run.chapter.id} · {name}", int(time.time() * 1000)
         made = self.store.create_run(self.experiment_id, run_name=label)
-        tags = {"mlflow.parentRunId": self.id, "dlbooks.chapter": self.run.chapter.id, "dlbooks.profile": self.run.profile, "dlbooks.child": name}
+        tags = {"mlflow.parentRunId": self.id, "dlbooks.child": name, "dlbooks.profile": self.run.profile}
         points = [Metric(k, float(v), now, step) for k, line in series.items() for step, v in line]
         self.store.log_batch(
             made.info.run_id,
