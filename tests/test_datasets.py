@@ -226,5 +226,5 @@ def test_every_declaration_is_complete():
     for name, declaration in catalog.datasets().items():
         assert declaration.license and declaration.citation, name
         assert declaration.homepage.startswith("http") or not declaration.files, name
-        assert all(f.name and (isinstance(f, Archive) or len(f.sha256) == 64) for f in declaration.files), name
+        assert all(f.name and (isinstance(f, Archive) or len(f.sha256) == 64 or len(f.sha1) == 40) for f in declaration.files), name
         assert catalog.dataset(name).doc.startswith("# "), name

@@ -94,12 +94,20 @@ class Chapter:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One file upstream publishes: its URLs in the order to try, its SHA-256 and its name below ``data/raw/<data set>/``."""
+    """One file upstream publishes: its URLs in the order to try, its digest and its name below ``data/raw/<data set>/``.
+
+    ``sha1`` is for files of which nobody has published a stronger digest.
+    """
 
     urls: list[str]
-    sha256: str
     name: str
+    sha256: str = ""
+    sha1: str = ""
     edition: str = ""
+
+    def __post_init__(self):
+        if not (self.sha256 or self.sha1):
+            raise ValueError(f"file {self.name}: needs a SHA-256 or a SHA-1")
 
 
 @dataclass(frozen=True, kw_only=True)

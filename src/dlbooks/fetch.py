@@ -31,12 +31,19 @@ def _digest(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
+def _fault(source: catalog.Source | catalog.Archive, path: Path) -> str:
+    """What is wrong with the bytes, by the strongest digest declared of them."""
+    for label, algorithm in (("SHA-256", "sha256"), ("SHA-1", "sha1"), ("MD5", "md5")):
+        if expected := getattr(source, algorithm, ""):
+            actual = _digest(path, algorithm)
+            return "" if actual == expected else f"expected {label} {expected}, found {actual}"
+    return ""
+
+
 def _keep(source: catalog.Source | catalog.Archive, part: Path, target: Path) -> str:
     """Makes verified bytes the file ``target`` and takes ``part`` away; what is wrong with them otherwise."""
-    algorithm, expected = ("sha256", source.sha256) if isinstance(source, catalog.Source) else ("md5", source.md5)
-    label = {"sha256": "SHA-256", "md5": "MD5"}[algorithm]
-    if expected and (actual := _digest(part, algorithm)) != expected:
-        return f"expected {label} {expected}, found {actual}"
+    if fault := _fault(source, part):
+        return fault
     if isinstance(source, catalog.Source):
         os.replace(part, target)
         return ""
@@ -58,7 +65,7 @@ def _here(source: catalog.Source | catalog.Archive, target: Path) -> bool:
     """Whether the file is there and right; an archive without a tree digest got its name only after its bytes were checked."""
     if isinstance(source, catalog.Archive):
         return target.exists() and (not source.tree or archives.digest_of(target) == source.tree)
-    return target.exists() and _digest(target) == source.sha256
+    return target.exists() and not _fault(source, target)
 
 
 def _places(url: str) -> list[str]:

@@ -39,7 +39,7 @@ FAMILIES = {
     "faces-retrieval-style": "Faces, retrieval, dream and style",
     "generative": "Generative models",
     "image-translation": "Image translation",
-    "language-speech": "Language and speech",
+    "language": "Language and speech",
     "series-rl": "Time series and reinforcement learning",
     "systems": "Systems",
 }

@@ -1,0 +1,1 @@
+"""Language and speech: sequences of characters, words, frames."""
