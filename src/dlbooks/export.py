@@ -104,6 +104,8 @@ def _renumber(path: Path) -> None:
         for arguments in function.arg_attr.values():
             if "_user_specified_name" in arguments.attr and arguments.attr["_user_specified_name"].s.isdigit():
                 del arguments.attr["_user_specified_name"]
+        for argument in function.signature.input_arg:  # a loop's unused arguments are named after the function that leaves them out
+            argument.name = re.sub(r"_\d+(?=___redundant_placeholder\d+$)", "", argument.name)
     library = meta.graph_def.library
     ordered = sorted(library.function, key=lambda f: f.signature.name)
     copies = [type(f).FromString(f.SerializeToString(deterministic=True)) for f in ordered]
