@@ -1,4 +1,4 @@
-"""Measures of a classifier that the libraries lack. NumPy in, numbers out."""
+"""Measures of classifiers and of texts that the libraries lack. Numbers out."""
 
 from __future__ import annotations
 
@@ -38,3 +38,9 @@ def ece(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     hits, sure = np.bincount(place, right, bins), np.bincount(place, confidence, bins)
     return float(np.abs(hits - sure).sum() / len(confidence))
+
+
+def distinct_n(texts: list, n: int) -> float:
+    """Different n-grams over all n-grams of some sequences: 1 if none is repeated. Li et al., 2016."""
+    grams = [tuple(text[i : i + n]) for text in texts for i in range(len(text) - n + 1)]
+    return len(set(grams)) / max(len(grams), 1)
