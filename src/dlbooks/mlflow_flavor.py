@@ -29,7 +29,8 @@ def save_model(path: str, mlflow_model, export: Path, **_) -> None:
 
     def schema(side: dict, named: bool) -> Schema:
         shapes = {name: tuple(-1 if n is None else n for n in entry["shape"]) for name, entry in side.items()}
-        return Schema([TensorSpec(np.dtype(entry["dtype"]), shapes[name], name if named else None) for name, entry in side.items()])
+        dtypes = {name: np.dtype("str" if entry["dtype"] == "string" else entry["dtype"]) for name, entry in side.items()}
+        return Schema([TensorSpec(dtypes[name], shapes[name], name if named else None) for name in side])
 
     # A single input stays without a name: MLflow then hands the array itself to the model instead of a dictionary.
     mlflow_model.signature = ModelSignature(schema(described["inputs"], len(described["inputs"]) > 1), schema(described["outputs"], True))
