@@ -16,7 +16,7 @@ from dlbooks.records import Records
 from dlbooks.run import Run, parameters_of
 from dlbooks.verify import digests
 
-ONE_OF_EACH_KIND = ("mnist-softmax", "parabola", "layer-lab")  # a classifier, a regression without data, a lab
+ONE_OF_EACH_KIND = ("mnist-softmax", "parabola", "layer-lab", "vae-mnist", "char-rnn-poems", "spoken-digits", "word2vec", "cartpole-policy-gradient")
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +34,9 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trained(data, tmp_path_factory):
-    """Trains a chapter once, in this process; returns its output folder."""
-    done, folder = {}, tmp_path_factory.mktemp("runs")
+def trained(data):
+    """Trains a chapter once, in this process; returns its output folder, where other chapters find it."""
+    done, folder = {}, data / "runs"
 
     def train(name):
         if name not in done:

@@ -252,7 +252,9 @@ class Run:
             if missing:
                 raise ValueError(f"{self.chapter.id}: curve {title!r} names series that were not logged: {missing}")
             plot = figures.curves({n: self.series[n] for n in names}, title)
-            self.figure(f"curve_{re.sub('[^a-z0-9]+', '_', title.lower())}.png", plot, f"{title} over training steps: {', '.join(names)}")
+            self.figure(
+                f"curve_{re.sub('[^a-z0-9]+', '_', title.lower())}.png", plot, f"{title} at the steps of training, as logged: {', '.join(names)}"
+            )
 
     def write_metrics(self, values: dict[str, float]) -> None:
         """Checks the declared metrics and writes ``metrics.json``."""

@@ -55,7 +55,7 @@ CHAPTER = Chapter(
     id="sine-lstm",
     title="The sine curve, TensorFlow 1 to 2",
     family="series-rl",
-    sources=["B3 RNN example", "B3 TensorFlow 2.0"],
+    sources=["B3 8"],
     datasets=["series-synthetic"],
     headline="test_rmse",
     metrics={
@@ -77,12 +77,12 @@ CHAPTER = Chapter(
     variants={
         "book": Variant(
             {"target": "value", "learning_rate": 0.1, "schedule": "constant", "steps": 10_000, "steps_gap01": 10_000},
-            source="B3 RNN example",
+            source="B3 8",
             about="raw values in and out, Adam with a constant rate of 0.1",
         ),
         "book_bug": Variant(
             {"target": "value", "shape": "book_bug", "learning_rate": 0.1, "schedule": "constant", "steps": 10_000, "steps_gap01": 10_000},
-            source="B3 RNN example",
+            source="B3 8",
             about="the inputs as the book builds them: one step of ten features",
         ),
         "value": Variant({"target": "value", "learning_rate": 0.03}, about="raw values in and out, the rate falling to zero"),
