@@ -194,10 +194,11 @@ def preprocess(dataset: catalog.DataSet, module, parameters: params.DataSetParam
 
     if not raw.is_dir():
         raise UserError(f"{raw} is missing: run `dvc repro fetch@{dataset.id}`")
-    twin = parameters.twin
+    twin, edition = parameters.twin, getattr(parameters, "edition", "")
+    title = f"{dataset.title}, edition {edition}" if edition else dataset.title
     about = {
         "citation": dataset.citation,
-        "description": f"{dataset.title}: a synthetic twin drawn by this project, not upstream's data" if twin else dataset.title,
+        "description": f"{title}: a synthetic twin drawn by this project, not upstream's data" if twin else title,
         "location": {"urls": [dataset.homepage]},
         "redistributionInfo": {"license": "Apache-2.0 (the twin; upstream's data: " + dataset.license + ")" if twin else dataset.license},
     }
