@@ -125,8 +125,8 @@ def helpers(training: bool):
         environment = {**os.environ, **runtime.environment("mini")}
         if training and "PREFECT_API_URL" not in os.environ:
             if not services.prefect_running():
-                own, url = services.start_prefect()
-                environment["PREFECT_API_URL"] = url
+                own, url = services.start_prefect(advertise=False)  # a run that outlives this rebuild must not find it
+                os.environ["PREFECT_API_URL"] = environment["PREFECT_API_URL"] = url
             environment = {**services.prefect_environment(), **environment}
         command = [sys.executable, str(runtime.root() / "stages" / "warm.py"), str(door)]
         warm = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=services.die_with_parent)
@@ -143,6 +143,7 @@ def helpers(training: bool):
             os.environ.pop("DLBOOKS_WARM", None)
             services.stop(warm)
             if own:
+                os.environ.pop("PREFECT_API_URL")
                 services.stop(own)
 
 
