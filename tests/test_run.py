@@ -183,3 +183,25 @@ def test_model_loads_in_a_clean_process_without_the_source_tree(run, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.split("\n")[:2] == ["2.0 True [[2.0]]", "False"]
+
+
+def test_what_a_run_compares_are_child_runs(tmp_path, monkeypatch):
+    from dlbooks import tracking
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/store.db")
+    found = catalog.chapter("parabola")
+    run = Run(found.declaration, found.params(), profile="smoke", out=tmp_path / "out", quiet=True)
+    run.begin()
+    for name, rate in (("sgd", 0.1), ("adam", 0.01)):
+        run.child(name, {"rate": rate}, {"accuracy": rate + 0.5}, {"loss": [(1, 2.0), (2, 1.0)]})
+    run.metrics = dict.fromkeys(run.chapter.metrics, 1.0)
+    tracker = tracking.Tracker(run, {}, {})
+    tracker.result()
+    tracker.end("FINISHED")
+    runs = tracker.store.search_runs([tracker.experiment_id], f"tags.`mlflow.parentRunId` = '{tracker.id}'")
+    assert {r.data.tags["dlbooks.child"]: (r.data.params["rate"], r.data.metrics["accuracy"], r.info.status) for r in runs} == {
+        "sgd": ("0.1", 0.6, "FINISHED"),
+        "adam": ("0.01", 0.51, "FINISHED"),
+    }
+    assert [p.value for p in tracker.store.get_metric_history(runs[0].info.run_id, "loss")] == [2.0, 1.0]
+    assert all("dlbooks.chapter" not in r.data.tags for r in runs), "the ledger looks for runs of the chapter"
