@@ -51,7 +51,7 @@ class Run:
         self.chapter, self.params, self.profile, self.variant = chapter, parameters, profile, variant
         self.out, self.data = Path(out), data or runtime.root() / "data"
         self.bar = None
-        self.work = runtime.state() / "work" / chapter.id / (key or "direct")
+        self.work = runtime.state() / "work" / chapter.id / (key or f"direct-{os.getpid()}")
         self.tracker, self.quiet = tracker, quiet
         self.series: dict[str, list[tuple[int, float]]] = {}
         self.captions: dict[str, str] = {}

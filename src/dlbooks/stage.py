@@ -75,7 +75,7 @@ def direct(name: str, out: str, profile: str = "", overrides: str = "{}") -> Non
     profile = profile or values["profile"]
     parameters = parameters_of(found, values, profile, overrides=json.loads(overrides))
     data = Path(os.environ["DLBOOKS_DATA"]) if "DLBOOKS_DATA" in os.environ else None
-    run = Run(found.declaration, parameters, profile=profile, out=Path(out), key=f"direct-{os.getpid()}", data=data, quiet=True)
+    run = Run(found.declaration, parameters, profile=profile, out=Path(out), data=data, quiet=True)
     module = catalog.load(found.declaration)
     runtime.prepare(profile, parameters.seed)
     run.begin()
