@@ -48,6 +48,7 @@ def our_convolutions(net: str) -> tuple[float, int]:
     import tensorflow as tf
 
     from dlbooks.chapters.classification import cifar10_cnn as chapter
+    from dlbooks.nn.classification import smoothed_cross_entropy
     from dlbooks.nn.training import compiled_epoch, precision
 
     batch, count = BATCH[net], BATCH[net] * STEPS[net]
@@ -56,7 +57,7 @@ def our_convolutions(net: str) -> tuple[float, int]:
     x, y = tf.constant(rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)), tf.constant(rng.integers(0, 10, count))
     with precision("book"):
         model = chapter.build(params)
-    epoch = compiled_epoch(model, chapter.optimizer_of(params, count), chapter.loss(0.0))
+    epoch = compiled_epoch(model, chapter.optimizer_of(params, count), smoothed_cross_entropy(0.0))
     epoch(x, y, np.arange(2 * batch), batch)  # tracing
     start = time.perf_counter()
     epoch(x, y, rng.permutation(count), batch)

@@ -12,7 +12,7 @@ from dlbooks import UserError, catalog, fetch, runtime
 from dlbooks.datasets import analogies as analogies_data
 from dlbooks.datasets import english_words
 from dlbooks.nn import skipgram
-from dlbooks.nn.text import Vocabulary, text8_clean
+from dlbooks.nn.text import Vocabulary
 from dlbooks.records import Records
 from dlbooks.run import Run
 
@@ -172,7 +172,7 @@ def data(tmp_path_factory):
 
 
 def test_text8_clean():
-    assert text8_clean("  B1, Word2Vec; don't—42") == "b one word two vec don t four two"
+    assert english_words.text8_clean("  B1, Word2Vec; don't—42") == "b one word two vec don t four two"
 
 
 def test_twin_has_the_reference_machines_words():

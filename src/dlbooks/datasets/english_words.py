@@ -28,7 +28,6 @@ from pydantic import Field
 
 from dlbooks import UserError, archives
 from dlbooks.catalog import DataSet, Source
-from dlbooks.nn.text import text8_clean
 from dlbooks.params import DataSetParams
 from dlbooks.records import Feature
 
@@ -65,6 +64,18 @@ class Params(DataSetParams):
 
 FEATURES = {"text": Feature(encoding="text"), "index": Feature("int64")}
 BLOCK = 100_000  # words of text8 in a record
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def text8_clean(text: str) -> str:
+    """Lower case, digits spelled out one by one, everything else than a–z to one space: what made text8 of Wikipedia's pages.
+
+    "B1, Word2Vec" → "b one word two vec". M. Mahoney, About the test data, http://mattmahoney.net/dc/textdata.html
+    """
+    spelled = re.sub("[0-9]", lambda digit: f" {DIGITS[int(digit[0])]} ", text.lower())
+    return re.sub("[^a-z]+", " ", spelled).strip()
+
 
 # ## The twin's world
 # Each pair of words has two words of its own that both of its halves keep company with, and each half the four words of its side.

@@ -35,6 +35,19 @@ def forward(model: keras.Model, batch: int = 500) -> Callable[[np.ndarray], np.n
     return run
 
 
+def smoothed_cross_entropy(smoothing: float) -> Callable:
+    """Cross-entropy ``loss(labels [B], logits [B, K])`` → ``[B]`` with labels softened by ``smoothing`` s.
+
+    (1 − s) of the weight stays on the label, s is spread evenly over all K classes. Szegedy et al., 2016.
+    """
+
+    def loss(labels, logits):
+        log_p = tf.nn.log_softmax(logits)
+        return -(1 - smoothing) * tf.gather(log_p, labels, batch_dims=1) - smoothing * tf.reduce_mean(log_p, -1)
+
+    return loss
+
+
 def evaluate_classifier(run, logits: np.ndarray, test: dict[str, np.ndarray], names: list[str]) -> dict[str, float]:
     """``test_accuracy``, ``test_loss`` (mean cross-entropy) and ``test_ece`` of all test items, and the files that show them.
 

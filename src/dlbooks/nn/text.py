@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,15 +99,3 @@ class Vocabulary:
                 return tf.gather(tf.constant(vocabulary.tokens), ids)
 
         return Lookup()
-
-
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-
-def text8_clean(text: str) -> str:
-    """Lower case, digits spelled out one by one, everything else than a–z to one space: what made text8 of Wikipedia's pages.
-
-    "B1, Word2Vec" → "b one word two vec". M. Mahoney, About the test data, http://mattmahoney.net/dc/textdata.html
-    """
-    spelled = re.sub("[0-9]", lambda digit: f" {DIGITS[int(digit[0])]} ", text.lower())
-    return re.sub("[^a-z]+", " ", spelled).strip()

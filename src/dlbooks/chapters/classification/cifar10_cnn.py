@@ -69,7 +69,7 @@ from pydantic import Field
 from dlbooks import figures
 from dlbooks.catalog import Chapter, Metric, Variant
 from dlbooks.nn.augment import alternating, central_crop, crop, flip, jitter, mirror, pad_crop, views
-from dlbooks.nn.classification import classifier_export, evaluate_classifier, forward, predict_pictures
+from dlbooks.nn.classification import classifier_export, evaluate_classifier, forward, predict_pictures, smoothed_cross_entropy
 from dlbooks.nn.layers import FusedBatchNorm, LocalResponseNorm
 from dlbooks.nn.metrics import accuracy, cross_entropy, log_softmax
 from dlbooks.nn.training import Ema, compiled_epoch, precision
@@ -262,14 +262,6 @@ def changes(p: Params):
     return shift if p.net == "fast" else book
 
 
-def loss(smoothing: float):
-    def value(labels, logits):
-        log_p = tf.nn.log_softmax(logits)
-        return -(1 - smoothing) * tf.gather(log_p, labels, batch_dims=1) - smoothing * tf.reduce_mean(log_p, -1)
-
-    return value
-
-
 def fit(run, p: Params, data: dict, watched: dict, label: str, log) -> tuple[keras.Model, list[float]]:
     """Trains one net; ``log(step, loss, rate, logits)`` after every pass. Returns it, with averaged weights, and the seconds of its passes."""
     with precision(run.profile):
@@ -279,7 +271,7 @@ def fit(run, p: Params, data: dict, watched: dict, label: str, log) -> tuple[ker
     x, y = tf.constant(data["image"]), tf.constant(data["label"])
     optimizer = optimizer_of(p, len(x))
     ema = Ema(model, p.ema) if p.ema else None
-    epoch, score = compiled_epoch(model, optimizer, loss(p.label_smoothing), augment=changes(p), ema=ema), forward(model)
+    epoch, score = compiled_epoch(model, optimizer, smoothed_cross_entropy(p.label_smoothing), augment=changes(p), ema=ema), forward(model)
     first, pictures = run.random(label, "mirror").random(len(x)) < 0.5, central_crop(watched["image"], side_of(p))
     seconds = []
     for number in run.epochs(p.epochs, label, model=model, optimizer=optimizer, **({"ema": ema} if ema else {})):

@@ -45,7 +45,7 @@ from pydantic import Field
 from dlbooks.catalog import Chapter, Metric, Variant
 from dlbooks.chapters.classification._distributions import Distributions
 from dlbooks.nn.augment import affine
-from dlbooks.nn.classification import classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures
+from dlbooks.nn.classification import classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures, smoothed_cross_entropy
 from dlbooks.nn.metrics import accuracy, cross_entropy
 from dlbooks.nn.training import Adam, compiled_epoch, precision, shuffled
 from dlbooks.params import ChapterParams
@@ -164,14 +164,6 @@ def points(p: Params) -> list[int]:
     return sorted({s for s in (*LOGGED, *range(p.log_every, p.steps, p.log_every)) if s < p.steps} | {p.steps})
 
 
-def loss(smoothing: float):
-    def value(labels, logits):
-        log_p = tf.nn.log_softmax(logits)
-        return -(1 - smoothing) * tf.gather(log_p, labels, batch_dims=1) - smoothing * tf.reduce_mean(log_p, -1)
-
-    return value
-
-
 def optimizer_of(p: Params):
     rate, rising = p.learning_rate, max(1, p.steps // 10)
     if p.net == "summaries":
@@ -193,7 +185,7 @@ def train(run):
         model = build(p)
     optimizer = optimizer_of(p)
     moved = None if not p.shift else lambda images, seed: affine(images, seed, shift=p.shift)
-    epoch, score = compiled_epoch(model, optimizer, loss(p.label_smoothing), augment=moved), forward(model)
+    epoch, score = compiled_epoch(model, optimizer, smoothed_cross_entropy(p.label_smoothing), augment=moved), forward(model)
     marks = points(p)
     distributions = Distributions(model, marks, held_out["image"][:200])
     for number in run.epochs(len(marks), "points", model=model, optimizer=optimizer, distributions=distributions):
