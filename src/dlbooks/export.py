@@ -106,12 +106,29 @@ def _renumber(path: Path) -> None:
                 del arguments.attr["_user_specified_name"]
         for argument in function.signature.input_arg:  # a loop's unused arguments are named after the function that leaves them out
             argument.name = re.sub(r"_\d+(?=___redundant_placeholder\d+$)", "", argument.name)
+        _rename_counters(function)
     library = meta.graph_def.library
     ordered = sorted(library.function, key=lambda f: f.signature.name)
     copies = [type(f).FromString(f.SerializeToString(deterministic=True)) for f in ordered]
     del library.function[:]
     library.function.extend(copies)
     path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _rename_counters(function) -> None:
+    """Arguments and results of a loop's body named after a counter of the process (``while_6537_0``) → after their place."""
+    names: dict[str, str] = {}
+    for kind, arguments in (("argument", function.signature.input_arg), ("result", function.signature.output_arg)):
+        for place, argument in enumerate(arguments):
+            if re.fullmatch(r"(while|cond)_\d+(_\d+)?", argument.name):
+                names[argument.name] = argument.name = f"{kind}_{place}"
+    if not names:
+        return
+    for node in function.node_def:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    results = {names.get(key, key): names.get(value, value) for key, value in function.ret.items()}
+    function.ret.clear()
+    function.ret.update(results)
 
 
 def _rename(message, names: dict[str, str]) -> None:

@@ -47,8 +47,14 @@ counts 112 of the 10,000 test pictures twice: 79 batches of 128. Here every pict
 passes, one with and one without it; the difference of their validation accuracies. A few passes over few pictures need no augmentation yet: the gain grows with
 the budget.
 
-`dlbooks run cifar10-cnn --profile book` takes about a quarter of an hour of training on two cores that multiply bfloat16; the photos come from the edition that
-`data.cifar10.book.edition` in `params.yaml` names.
+On two cores that multiply bfloat16, `fast` takes 54 seconds a pass: from the JPEG edition of the pictures (`data.cifar10.book.edition` in `params.yaml`; `binary` names the exact files) it learns
+
+| minutes | 1 | 3 | 5 | 8 | 10 | 12 | 13 | 14 |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| validation accuracy, one view | 0.686 | 0.763 | 0.789 | 0.816 | 0.836 | 0.866 | 0.881 | 0.888 |
+
+and gets 0.892 of the test pictures right with one look, 0.899 with six: past the book's 0.866, which took 150,000 steps, within thirteen minutes, most of it in the last three, while the
+rate falls. The two narrow nets that measure the augmentation take seven more (and say 0.003: in six passes there is hardly anything to gain yet). `dlbooks run cifar10-cnn --profile book`.
 
 `accuracy_at_60k`, `…_100k` and `…_150k` are the last look at or before that step, as in the book's curve; a shorter training shows its last. In profile `mini` the
 default is `book` at half the width on the twin.

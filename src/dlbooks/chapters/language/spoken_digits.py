@@ -23,14 +23,14 @@ length; they are padded to at most 80 frames, and $h$ is taken at each one's own
 
 **What is corrected.** The book's program trains and validates on one and the same batch of 64 recordings, in a loop that never ends and never saves; asked for
 a prediction, it feeds the raw wave to a network that expects MFCCs. And its tensor is [coefficients, frames], so its LSTM walks along the *coefficients*
-as if they were time: `--variant book` keeps that reading, with everything else repaired. It still works, because 80 frames of one
+as if they were time: `--variant book` keeps that reading, with everything else repaired. It can still work, because 80 frames of one
 coefficient are a fair description of a word, provided the word always starts at the same place.
 
 **Who is speaking?** The usual test takes other recordings of the same six people. `unseen_speaker_accuracy` is the honest one: a second network, trained on four of
-them for as many steps, listens to the other two. On the real recordings (`--profile book`, about two minutes) the first gets 0.987 of the digits right, the second
-0.744: much of what is learned is the voice. Two old remedies are parameters. `augment` pretends to have more speakers: in every step each recording's mel
-bands are stretched as a longer or shorter throat would, and its tempo and loudness are changed. `center` subtracts each recording's own mean
-spectrum, and with it the microphone.
+them for as many steps, listens to the other two. On the real recordings (`--profile book`, one minute on two cores; 98 % is
+reached after seven seconds of training) the first gets 0.997 of the digits right, the second 0.797: much of what is learned is the voice. Two parameters try to change that. `augment` pretends to have more
+speakers: in every step each recording's mel bands are stretched as a longer or shorter throat would, and its tempo and loudness are changed; with `augment=1` one run gave 0.987 and
+0.744, so it is off. `center` subtracts each recording's own mean spectrum, and with it the microphone.
 
 Everything from the wave to the probabilities lies in the export: `dlbooks run spoken-digits`, then `dlbooks predict spoken-digits my_voice.wav`.
 """
