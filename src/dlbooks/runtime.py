@@ -123,8 +123,10 @@ def load_tensorflow() -> None:
             import keras  # noqa: F401
             import tensorflow  # noqa: F401
     import absl.logging
+    import tensorflow as tf
 
     absl.logging.set_verbosity(absl.logging.ERROR)
+    tf.get_logger().setLevel("ERROR")  # a lab that compares optimizers traces many functions on purpose
 
 
 def prepare(profile: str, seed: int) -> None:
