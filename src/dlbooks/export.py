@@ -104,8 +104,6 @@ def _renumber(path: Path) -> None:
         for arguments in function.arg_attr.values():
             if "_user_specified_name" in arguments.attr and arguments.attr["_user_specified_name"].s.isdigit():
                 del arguments.attr["_user_specified_name"]
-        for argument in function.signature.input_arg:  # a loop's unused arguments are named after the function that leaves them out
-            argument.name = re.sub(r"_\d+(?=___redundant_placeholder\d+$)", "", argument.name)
         _rename_counters(function)
     library = meta.graph_def.library
     ordered = sorted(library.function, key=lambda f: f.signature.name)
@@ -116,10 +114,11 @@ def _renumber(path: Path) -> None:
 
 
 def _rename_counters(function) -> None:
-    """Arguments and results of a loop's body named after a counter of the process (``while_6537_0``) → after their place."""
+    """Arguments and results of a loop's body named after a counter of the process (``while_6537_0``) → after their place; unused ones lose it."""
     names: dict[str, str] = {}
     for kind, arguments in (("argument", function.signature.input_arg), ("result", function.signature.output_arg)):
         for place, argument in enumerate(arguments):
+            argument.name = re.sub(r"_\d+(?=___redundant_placeholder\d+$)", "", argument.name)
             if re.fullmatch(r"(while|cond)_\d+(_\d+)?", argument.name):
                 names[argument.name] = argument.name = f"{kind}_{place}"
     if not names:

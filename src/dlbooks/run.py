@@ -183,9 +183,7 @@ class Run:
 
     def load(self, model: keras.Model, name: str = "weights") -> keras.Model:
         """Puts saved variables back into a model that ``build`` made, and returns it. Names the first layer that differs."""
-        path = self.out / f"{name}.npz"
-        if not path.exists():
-            raise UserError(f"{self.chapter.id} has not been trained here: run `dlbooks run {self.chapter.id}`")
+        path = self.kept(f"{name}.npz")
         with np.load(path) as stored:
             for key, variable in zip(stored.files, model.weights, strict=False):
                 value = stored[key]
@@ -197,6 +195,17 @@ class Run:
             if len(stored.files) != len(model.weights):
                 raise UserError(f"{path} holds {len(stored.files)} variables, the model has {len(model.weights)}")
         return model
+
+    def exported(self, name: str = "saved_model") -> Path:
+        """File or folder ``name`` of the export, which ``predict`` reads; the SavedModel by default."""
+        return self.kept(f"export/{name}")
+
+    def kept(self, name: str) -> Path:
+        """File or folder of the output that training, evaluation or export has left."""
+        path = self.out / name
+        if not path.exists():
+            raise UserError(f"{self.chapter.id} has not been trained here: run `dlbooks run {self.chapter.id}`")
+        return path
 
     def figure(self, name: str, figure, caption: str) -> None:
         """Saves a Matplotlib figure, a PIL picture or a uint8 array as ``figures/<name>``; the caption is its text for all readers."""

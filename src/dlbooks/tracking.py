@@ -164,9 +164,13 @@ class Tracker:
         for name, series in self.run.series.items():
             points += [Metric(name, value, now, step) for step, value in series[self.sent.get(name, 0) :]]
             self.sent[name] = len(series)
-        for start in range(0, len(points), 1000):
-            self.store.log_batch(self.id, metrics=points[start : start + 1000])
+        self._send(self.id, points)
         self.flushed = time.monotonic()
+
+    def _send(self, run_id: str, points: list) -> None:
+        """A batch holds a thousand points at most."""
+        for start in range(0, len(points), 1000):
+            self.store.log_batch(run_id, metrics=points[start : start + 1000])
 
     def result(self) -> None:
         """Final metrics, the book's beside them, figures, files and the exported model."""
@@ -195,13 +199,9 @@ class Tracker:
         label, now = f"{self.run.chapter.id} · {name}", int(time.time() * 1000)
         made = self.store.create_run(self.experiment_id, run_name=label)
         tags = {"mlflow.parentRunId": self.id, "dlbooks.child": name, "dlbooks.profile": self.run.profile}
-        points = [Metric(k, float(v), now, step) for k, line in series.items() for step, v in line]
-        self.store.log_batch(
-            made.info.run_id,
-            metrics=[*points[:900], *(Metric(k, float(v), now, 0) for k, v in metrics.items())],
-            params=[Param(k, str(v)) for k, v in parameters.items()],
-            tags=[RunTag(k, v) for k, v in tags.items()],
-        )
+        points = [Metric(k, float(v), now, step) for k, line in ({k: [(0, v)] for k, v in metrics.items()} | series).items() for step, v in line]
+        self.store.log_batch(made.info.run_id, params=[Param(k, str(v)) for k, v in parameters.items()], tags=[RunTag(k, v) for k, v in tags.items()])
+        self._send(made.info.run_id, points)
         self.store.set_terminated(made.info.run_id)
 
     def model(self) -> None:

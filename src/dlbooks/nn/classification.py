@@ -162,9 +162,7 @@ def predict_pictures(
     ``prepare`` turns a decoded picture (PIL ``mode``) into the net's uint8 ``[H, W, C]``. With ``out`` writes ``predictions.csv`` (file, rank,
     class_id, class, probability, logit) and ``predictions.png`` (each picture beside its bars). Returns the rows of the CSV.
     """
-    folder = run.out / "export" / "saved_model"
-    if not folder.exists():
-        raise UserError(f"{run.chapter.id} has not been trained here: run `dlbooks run {run.chapter.id}`")
+    folder = run.exported()
     names = (folder / "assets.extra" / "labels.txt").read_text(encoding="utf-8").splitlines()
     if not 1 <= int(top) <= len(names):
         raise UserError(f"top = {top}: must be between 1 and {len(names)}, the number of classes")

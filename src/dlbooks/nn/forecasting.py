@@ -278,6 +278,8 @@ def fit_forecaster(model: Forecaster, values: np.ndarray, p, run, label: str = "
     than the last value; ``flip`` turns windows of standardized variables upside down at random; ``skip`` leaves the first predictions of a window out of
     the loss, which are made with next to no history.
     """
+    if p.skip >= p.window - 1:
+        raise UserError(f"{run.chapter.id}.skip = {p.skip}: must be below window - 1 = {p.window - 1}")
     mean, std = moments(values)
     model.mean.assign(mean)
     model.std.assign(std)
@@ -317,6 +319,11 @@ def fit_forecaster(model: Forecaster, values: np.ndarray, p, run, label: str = "
 def one_step(model: Forecaster, values: np.ndarray) -> np.ndarray:
     """Predictions of rows 1 … T (row t from rows 0 … t − 1), float64 [T, F]; the last one lies beyond the data."""
     return model.compiled_one_step(tf.constant(values[None], tf.float32)).numpy()[0].astype(np.float64)
+
+
+def fitted(model: Forecaster, values: np.ndarray) -> np.ndarray:
+    """Row t as predicted from rows 0 … t − 1, float64 [T, F], in step with the data; row 0, which nothing precedes, is itself."""
+    return np.concatenate([values[:1], one_step(model, values)[:-1]])
 
 
 def free(model: Forecaster, history: np.ndarray, steps: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -463,7 +470,7 @@ class Untracked:
     """Counts epochs and draws as a ``Run`` does, but keeps no checkpoint and no history: for training on a person's file."""
 
     def __init__(self, run):
-        self.run, self.random = run, run.random
+        self.run, self.chapter, self.random = run, run.chapter, run.random
 
     def epochs(self, total: int, label: str, **state):
         return self.run.progress(range(total), label)
@@ -493,7 +500,7 @@ def predict_forecaster(run, build: Callable, inputs: list[str], out: Path | None
         whole, filled = times, values
         mean, low, high = free(model, filled, steps, run.params.seed)
     else:
-        net = tf.saved_model.load(str(run.out / "export" / "saved_model"))
+        net = tf.saved_model.load(str(run.exported()))
 
         def ahead(history: np.ndarray, count: int) -> list[np.ndarray]:
             found = net.forecast(tf.constant(history[None], tf.float32), tf.constant(count), tf.constant(run.params.seed))

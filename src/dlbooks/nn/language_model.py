@@ -404,9 +404,7 @@ def encoded(lookup, before: str, start: tf.Tensor) -> tf.Tensor:
 
 def exported(run) -> tuple[str, Vocabulary]:
     """The folder of ``text_export``'s SavedModel and its vocabulary."""
-    folder = run.out / "export" / "saved_model"
-    if not folder.exists():
-        raise UserError(f"{run.chapter.id} has not been trained here: run `dlbooks run {run.chapter.id}`")
+    folder = run.exported()
     return str(folder), Vocabulary.from_json((folder / "assets.extra" / "vocabulary.json").read_text(encoding="utf-8"))
 
 
@@ -436,6 +434,13 @@ def corpus(records, most: int) -> tuple[Vocabulary, dict[str, str], dict[str, np
     texts = {split: records.arrays(split)["text"][0].decode() for split in ("train", "validation", "test")}
     vocabulary = Vocabulary.from_counts(Counter(texts["train"]), most + 1, specials=["<unk>"])
     return vocabulary, texts, {split: vocabulary.encode(text) for split, text in texts.items()}
+
+
+def side_by_side(sample: Callable, length: int, seed: int, settings: list[tuple[float, int]], each: int = 3) -> list[dict]:
+    """``each`` texts for every (temperature, top_k), drawn in one go by a ``sampler``: dictionaries of settings, the last entry ``text``."""
+    rows = [setting for setting in settings for _ in range(each)]
+    texts = sample(length, seed, [t for t, _ in rows], [k for _, k in rows])
+    return [{"temperature": t, "top_k": k, "seed": seed, "row": n, "text": text} for n, ((t, k), text) in enumerate(zip(rows, texts, strict=True))]
 
 
 def write_samples(run, name: str, samples: list[dict]) -> None:

@@ -226,7 +226,7 @@ def predict(run, inputs: list[str], out: Path | None = None):
         raise UserError("give at least one number x, for example: dlbooks predict parabola 0.5")
     if any(abs(v) > 1 for v in x):
         print("note: |x| > 1 lies outside the training interval; the fit goes on in a straight line there")
-    fit = tf.saved_model.load(str(run.out / "export" / "saved_model"))
+    fit = tf.saved_model.load(str(run.exported()))
     y = fit.serve(tf.constant(x, tf.float32)[:, None])["y"].numpy()[:, 0]
     rows = [{"x": a, "y": float(b), "clean": a * a - 0.5} for a, b in zip(x, y, strict=True)]
     for row in rows:

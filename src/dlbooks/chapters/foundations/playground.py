@@ -383,10 +383,7 @@ def predict(run, inputs: list[str], out: Path | None = None, *, net: str = "feat
     picture = out is not None and out.suffix.lower() == ".png"
     if not len(x) and not picture:
         raise UserError("give points x1,x2 or a CSV file with the columns x1 and x2, or -o surface.png for the surface alone")
-    folder = run.out / "export" / "saved_model"
-    if not folder.exists():
-        raise UserError("playground has not been trained here: run `dlbooks run playground`")
-    exported = tf.saved_model.load(str(folder))  # its functions need it alive
+    exported = tf.saved_model.load(str(run.exported()))  # its functions need it alive
     score = getattr(exported, net)
     scores = score(tf.constant(x))[shape].numpy() if len(x) else np.zeros(0)
     labels = np.where(scores >= 0, 1, -1)

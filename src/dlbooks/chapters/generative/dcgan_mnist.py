@@ -366,9 +366,7 @@ def predict(
     coordinate: int = -1,
     nice: int = 1,
 ):
-    folder, p = run.out / "export" / "saved_model", run.params
-    if not folder.exists():
-        raise UserError(f"{run.chapter.id} has not been trained here: run `dlbooks run {run.chapter.id}`")
+    folder, p = run.exported(), run.params
     word, told, walk, (kind, length) = "".join(map(str, inputs)), conditional(p), interpolate or coordinate >= 0, prior(p)
     if word and not told:
         raise UserError(f"net {p.net} draws digits as they come and cannot be asked for {word}: leave it out")

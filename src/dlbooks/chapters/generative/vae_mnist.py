@@ -338,10 +338,7 @@ def predict(
     coordinate: int = -1,
     rank: bool = False,
 ):
-    folder = run.out / "export" / "saved_model"
-    if not folder.exists():
-        raise UserError(f"{run.chapter.id} has not been trained here: run `dlbooks run {run.chapter.id}`")
-    exported = tf.saved_model.load(str(folder))  # its functions need it alive
+    exported = tf.saved_model.load(str(run.exported()))  # its functions need it alive
     ends = None
     if inputs:
         files = images.files(inputs)

@@ -152,12 +152,7 @@ def evaluate(run) -> dict:
     poems = sample(10 * LINE, p.seed, [TEMPERATURE] * -(-p.sample_lines // 10))
     lines = [line for poem in poems for line in poem.splitlines()]
     copied = set(texts["train"].splitlines())
-    settings = [(t, k) for t, k in ((0.7, 0), (0.9, 0), (1.0, 5)) for _ in range(3)]
-    shown = sample(4 * LINE, p.seed, [t for t, _ in settings], [k for _, k in settings])
-    rows = [
-        {"temperature": t, "top_k": k, "seed": p.seed, "row": n, "text": text} for n, ((t, k), text) in enumerate(zip(settings, shown, strict=True))
-    ]
-    lm.write_samples(run, "poems", rows)
+    lm.write_samples(run, "poems", lm.side_by_side(sample, 4 * LINE, p.seed, [(0.7, 0), (0.9, 0), (1.0, 5)]))
     run.table("nearest_characters.csv", nearest(model, vocabulary))
 
     run.figure("loss.png", lm.loss_figure(run.series, baseline), "Bits per character during training, below what tables of the last characters reach")

@@ -151,7 +151,8 @@ def evaluate(run) -> dict:
     scores = {name: float(bits(part).mean()) for name, part in {**ids, "both": held_out}.items() if name != "train"}
     baseline = lm.ngram_bits(ids["train"], held_out, 4, len(vocabulary))
 
-    drawn = samples(p, lm.sampler(model, vocabulary, lm.primer(texts["train"], BREAK)))
+    sample = lm.sampler(model, vocabulary, lm.primer(texts["train"], BREAK))
+    drawn = lm.side_by_side(sample, p.sample, p.seed, [(0.5, 0), (0.8, 0), (1.0, 0), (1.0, 5)])
     lm.write_samples(run, "samples", drawn)
     free = [s["text"] for s in drawn if s["temperature"] == 1.0 and not s["top_k"]]
     known = set(words(texts["train"]))
@@ -179,15 +180,6 @@ def evaluate(run) -> dict:
 
 def words(text: str) -> list[str]:
     return re.findall("[A-Za-z]+(?:'[A-Za-z]+)*", text)
-
-
-def samples(p: Params, sample) -> list[dict]:
-    """Three texts for each of four settings, all drawn side by side."""
-    settings = [(t, k) for t, k in ((0.5, 0), (0.8, 0), (1.0, 0), (1.0, 5)) for _ in range(3)]
-    texts = sample(p.sample, p.seed, [t for t, _ in settings], [k for _, k in settings])
-    return [
-        {"temperature": t, "top_k": k, "seed": p.seed, "row": n, "text": text} for n, ((t, k), text) in enumerate(zip(settings, texts, strict=True))
-    ]
 
 
 def surprise_figure(text: str, bits: np.ndarray, width: int = 64, most: int = 16):

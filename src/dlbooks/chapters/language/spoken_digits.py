@@ -436,9 +436,7 @@ def export(run):
 # Any PCM wav file: 8 to 32 bits, any rate, any number of channels (`_sound.py` reads it). Of a recording longer than the network hears, the
 # loudest stretch is taken.
 def predict(run, inputs: list[str], out: Path | None = None):
-    folder = run.out / "export" / "saved_model"
-    if not folder.exists():
-        raise UserError("spoken-digits has not been trained here: run `dlbooks run spoken-digits`")
+    folder = run.exported()
     files = [f for item in map(Path, inputs) for f in (sorted(item.glob("*.wav")) if item.is_dir() else [item])]
     if not files:
         raise UserError("give wav files, or a folder that holds some")

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from dlbooks import UserError, figures
 from dlbooks.export import saved_model, savez
-from dlbooks.nn.rl import ACTIONS, REWARDS, TRAP, TREASURE, WALL, Learned, Maze, Walk, episodes_to_learn, greedy_walk, tabular, value_iteration
+from dlbooks.nn.rl import ACTIONS, REWARDS, TRAP, TREASURE, WALL, Learned, Maze, Walk, episodes_to_learn, greedy_walk, learn, tabular, value_iteration
 from dlbooks.params import ChapterParams
 
 LAST = 50  # episodes at the end that tell what was learned
@@ -28,10 +28,7 @@ def save(run, name: str, learned: Learned) -> None:
 
 
 def load(run, name: str) -> Learned:
-    path = run.out / f"tables_{name}.npz"
-    if not path.exists():
-        raise UserError(f"{run.chapter.id} has not been trained here: run `dlbooks run {run.chapter.id}`")
-    with np.load(path) as stored:
+    with np.load(run.kept(f"tables_{name}.npz")) as stored:
         return Learned(*(stored[k] for k in ("q", "steps", "traps", "success")))
 
 
@@ -40,6 +37,13 @@ def log(run, name: str, learned: Learned) -> None:
     for episode in range(learned.steps.shape[1]):
         success, steps = learned.success[:, episode].mean(), learned.steps[:, episode].mean()
         run.log(episode + 1, **{f"success_{name}": success, f"steps_{name}": steps})
+
+
+def book_rng(p: ChapterParams, algorithm: str, maze: Maze, seed: int, suffix: str) -> dict[str, int]:
+    """Treasures and steps of the published program, whose random numbers `learn` draws in the same order."""
+    rng = np.random.RandomState(seed)
+    replay = learn(algorithm, maze, rng, episodes=p.episodes, max_steps=p.max_steps, alpha=p.alpha, gamma=p.gamma, epsilon=p.epsilon)
+    return {f"book_rng_successes_{suffix}": int(replay.success.sum()), f"book_rng_steps_{suffix}": int(replay.steps.sum())}
 
 
 def environment(run, seeds: dict) -> dict:
@@ -188,13 +192,14 @@ def walk_frames(maze: Maze, walk: Walk) -> list[np.ndarray]:
 
 
 # ## Export
-def export(run, constants: dict) -> None:
+def export(run, algorithm: str) -> None:
     """`q.npz` and a SavedModel: state → action and the row of the table, one function per layout."""
     mazes = mazes_of(run.params)
     tables = {name: (lambda t: t.q[best_table(t)][: mazes[name].states])(load(run, name)) for name in mazes}
     folder = run.out / "export"
     folder.mkdir(exist_ok=True)
-    text = json.dumps({"layouts": {n: m.text for n, m in mazes.items()}, **constants})
+    constants = {name: getattr(run.params, name) for name in ("alpha", "gamma", "epsilon", "max_steps")}
+    text = json.dumps({"layouts": {n: m.text for n, m in mazes.items()}, "algorithm": algorithm, **constants})
     savez(folder / "q.npz", {**{f"q_{n}": t for n, t in tables.items()}, "about": np.array(text)})
     variables = {name: tf.Variable(table.astype(np.float32), trainable=False, name=name) for name, table in tables.items()}
     spec = [tf.TensorSpec((None,), tf.int64, name="state")]
@@ -245,10 +250,7 @@ def predict(run, inputs, out, *, algorithm, episodes, q_init, max_steps, seed, l
         best = max(range(tables), key=lambda n: (walks[n].success, -walks[n].traps, -walks[n].length))
         asked.append((Path(name).stem, str(name), maze, walks[best], sum(w.success for w in walks)))
     if not inputs:
-        path = run.out / "export" / "q.npz"
-        if not path.exists():
-            raise UserError(f"{run.chapter.id} has not been trained here: run `dlbooks run {run.chapter.id}`")
-        with np.load(path) as stored:
+        with np.load(run.exported("q.npz")) as stored:
             for name, maze in mazes_of(p).items():
                 asked.append((name, name, maze, greedy_walk(maze, stored[f"q_{name}"], p.max_steps), None))
     single = out is not None and out.suffix.lower() == ".gif"

@@ -390,10 +390,7 @@ def predict(
     env: Annotated[str, Field(pattern="^CartPole-v[01]$")] = "",
     seed: Annotated[int, Field(ge=0, lt=2**31)] = EVALUATION_SEED,
 ):
-    folder = run.out / "export" / "saved_model"
-    if not folder.exists():
-        raise UserError(f"{run.chapter.id} has not been trained here: run `dlbooks run {run.chapter.id}`")
-    model = tf.saved_model.load(str(folder))
+    model = tf.saved_model.load(str(run.exported()))
     if inputs:
         states = np.concatenate([_cartpole.read_states(Path(name)) for name in inputs])
         answer = model.serve(tf.constant(states, tf.float32))

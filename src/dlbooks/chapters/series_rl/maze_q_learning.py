@@ -73,7 +73,7 @@ from pydantic import Field
 from dlbooks import figures
 from dlbooks.catalog import Chapter, Metric, Variant
 from dlbooks.chapters.series_rl import _mazes
-from dlbooks.nn.rl import Maze, greedy_walk, learn, linear_epsilon, random_walk, tabular, value_iteration
+from dlbooks.nn.rl import Maze, greedy_walk, linear_epsilon, random_walk, tabular, value_iteration
 from dlbooks.params import ChapterParams
 
 CHAPTER = Chapter(
@@ -232,17 +232,7 @@ def evaluate(run) -> dict:
             for episode in range(p.episodes):
                 record = {"maze": name, "table": seed, "episode": episode, "steps": learned.steps[seed, episode]}
                 rows.append({**record, "reward": int(learned.reward[seed, episode]), "traps": learned.traps[seed, episode]})
-        replay = learn(
-            "q_learning",
-            maze,
-            np.random.RandomState(BOOK_SEED),
-            episodes=p.episodes,
-            max_steps=p.max_steps,
-            alpha=p.alpha,
-            gamma=p.gamma,
-            epsilon=p.epsilon,
-        )
-        values[f"book_rng_successes_{name}"], values[f"book_rng_steps_{name}"] = int(replay.success.sum()), int(replay.steps.sum())
+        values |= _mazes.book_rng(p, "q_learning", maze, BOOK_SEED, name)
     run.table("episodes.csv", rows)
     run.json("environment.json", _mazes.environment(run, {"tables": p.seed, "book_rng": BOOK_SEED}))
     table = discount_table(run)
@@ -313,8 +303,7 @@ def discount_figure(run, table: list[dict]):
 
 
 def export(run):
-    p = run.params
-    _mazes.export(run, {"algorithm": "q_learning", "alpha": p.alpha, "gamma": p.gamma, "epsilon": p.epsilon, "max_steps": p.max_steps})
+    _mazes.export(run, "q_learning")
 
 
 # ## Use

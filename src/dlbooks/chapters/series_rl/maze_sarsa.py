@@ -46,7 +46,7 @@ from pydantic import Field
 from dlbooks import figures
 from dlbooks.catalog import Chapter, Metric, Variant
 from dlbooks.chapters.series_rl import _mazes
-from dlbooks.nn.rl import ALGORITHMS, greedy_walk, learn, linear_epsilon, random_walk, tabular
+from dlbooks.nn.rl import ALGORITHMS, greedy_walk, linear_epsilon, random_walk, tabular
 from dlbooks.params import ChapterParams
 
 CHAPTER = Chapter(
@@ -186,17 +186,7 @@ def evaluate(run) -> dict:
                 rows.append({"maze": name, "algorithm": algorithm, "max_steps": limit, "q_init": start, "epsilon": f"{p.epsilon:g}", **kept})
         own = _mazes.load(run, name)
         values |= _mazes.measures(maze, own, p.gamma, p.max_steps, name)
-        replay = learn(
-            "sarsa",
-            maze,
-            np.random.RandomState(BOOK_SEED),
-            episodes=p.episodes,
-            max_steps=p.max_steps,
-            alpha=p.alpha,
-            gamma=p.gamma,
-            epsilon=p.epsilon,
-        )
-        values[f"book_rng_successes_{name}"], values[f"book_rng_steps_{name}"] = int(replay.success.sum()), int(replay.steps.sum())
+        values |= _mazes.book_rng(p, "sarsa", maze, BOOK_SEED, name)
     decay, long = _mazes.load(run, "decay"), _mazes.load(run, "long")
     for number, start in enumerate(DECAY_FROM):
         part = decay[number * p.tables : (number + 1) * p.tables]
@@ -274,8 +264,7 @@ def comparison_figure(run, decay):
 
 
 def export(run):
-    p = run.params
-    _mazes.export(run, {"algorithm": "sarsa", "alpha": p.alpha, "gamma": p.gamma, "epsilon": p.epsilon, "max_steps": p.max_steps})
+    _mazes.export(run, "sarsa")
 
 
 # ## Use

@@ -452,7 +452,7 @@ def predict(
         fit(model, times, values, period, p.steps_trend, fc.Untracked(run), "refit")
         serve = Serve(tf.function(model), n_in)
     else:
-        net = tf.saved_model.load(str(run.out / "export" / "saved_model"))  # its variables live as long as this name
+        net = tf.saved_model.load(str(run.exported()))  # its variables live as long as this name
         serve = Serve(net.serve, p.n_in_trend)
         if len(values) < p.n_in_trend:
             raise UserError(f"{name}: {len(values)} rows, the exported model needs the last {p.n_in_trend}")

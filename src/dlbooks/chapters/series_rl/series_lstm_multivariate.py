@@ -38,7 +38,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from dlbooks import UserError, figures
+from dlbooks import figures
 from dlbooks.catalog import Chapter, Metric, Variant
 from dlbooks.datasets.series import multivariate_periods
 from dlbooks.nn import forecasting as fc
@@ -143,8 +143,6 @@ def build(params: Params) -> fc.Forecaster:
 
 
 def train(run):
-    if run.params.skip >= run.params.window - 1:
-        raise UserError(f"series-lstm-multivariate.skip = {run.params.skip}: must be below window - 1 = {run.params.window - 1}")
     series = fc.load_series(run.records("series"), "multivariate_periods")
     for name, rows in (("scored", series["train_length"]), ("all", None)):
         model = build(run.params)
@@ -158,7 +156,7 @@ def evaluate(run) -> dict:
     values, times, n = series["values"], series["times"], series["train_length"]
     truth = values[n:]
     model = run.load(build(run.params), "scored")
-    ahead = np.concatenate([values[:1], fc.one_step(model, values)[:-1]])
+    ahead = fc.fitted(model, values)
     mean, low, high = fc.free(model, values[:n], len(truth), run.params.seed)
     periods = fc.find_periods(values[:n])
     naive = fc.seasonal_naive(values, n, periods, free=True)

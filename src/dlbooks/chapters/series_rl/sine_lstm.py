@@ -289,7 +289,7 @@ def predict(run, inputs: list[str], out: Path | None = None, *, steps: int = 300
     holes = np.flatnonzero(np.diff(times[-WINDOW:]) != 1)
     if len(holes):
         raise UserError(f"{name}: the last {WINDOW} times have a gap after {times[-WINDOW:][holes[0]]}; the net needs neighbors")
-    net = tf.saved_model.load(str(run.out / "export" / "saved_model"))
+    net = tf.saved_model.load(str(run.exported()))
     ahead = net.forecast if gap == 0.01 else net.forecast_gap01
     mean = ahead(tf.constant(values[None, -WINDOW:], tf.float32), tf.constant(steps))["mean"].numpy()[0].astype(np.float64)
     fc.write_forecast(out, name, names, times, values, mean)
