@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from dlbooks import catalog, params, runtime, services
+from dlbooks import catalog, own, params, runtime, services
 
 # A worker or a person starts here; a DVC stage has set these before.
 for name, value in {**runtime.environment(runtime.profile_of(runtime.root() / "params.yaml")), **services.prefect_environment()}.items():
@@ -77,22 +77,22 @@ def timed(run: Run, name: str, work) -> None:
 
 @flow(name="chapter", flow_run_name="{chapter_id}", persist_result=False)
 def chapter(chapter_id: str, profile: str = "", variant: str = "", overrides: dict | None = None, out: str = "") -> dict[str, float]:
-    """Trains, evaluates and exports one chapter and returns its metrics.
+    """Trains, evaluates and exports one chapter, or one on a person's own data (``cifar10-cnn-on-my-photos``), and returns its metrics.
 
     ``profile`` defaults to the one in ``params.yaml``; ``variant`` and ``overrides`` change parameters; ``out`` is the output folder
     (by default a folder of its own below ``.dlbooks/flows``, so that a deployment never touches what DVC tracks).
     """
     began = time.monotonic()
     runtime.load_tensorflow()
-    found = catalog.chapter(chapter_id)
-    declaration = found.declaration
+    stage = own.stage(chapter_id)
+    found, declaration = stage.found, stage.found.declaration
     values = params.read(runtime.root() / "params.yaml")
     profile = profile or values["profile"]
     parameters = parameters_of(found, values, profile, variant, overrides or {})
-    inputs = input_hashes(declaration)
+    inputs = input_hashes(declaration, stage.swaps)
     key = work_key(declaration, parameters, inputs)
     target = Path(out) if out else runtime.state() / "flows" / chapter_id
-    run = Run(declaration, parameters, profile=profile, variant=variant or None, out=target, key=key)
+    run = Run(declaration, parameters, profile=profile, variant=variant or None, out=target, key=key, swaps=stage.swaps)
     tags = {**tracking.provenance(), **{f"dlbooks.input.{k}": v for k, v in inputs.items()}, "dlbooks.key": key}
     run.tracker = tracking.Tracker(run, tags, inputs)
     try:
@@ -117,7 +117,7 @@ def chapter(chapter_id: str, profile: str = "", variant: str = "", overrides: di
 
 
 def table(run: Run) -> str:
-    said = tracking.reported(run.chapter, run.variant)
+    said = {} if run.swaps else tracking.reported(run.chapter, run.variant)
     rows = [f"| {n} | {v:.6g} | {f'{said[n]:.6g}' if n in said else ''} |" for n, v in run.metrics.items()]
     head = f"**{run.chapter.title}**, profile {run.profile}, {', '.join(run.chapter.sources)}"
     return "\n".join([head, "", "| metric | measured | the book |", "| --- | --- | --- |", *rows])

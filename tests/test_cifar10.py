@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from dlbooks import UserError, catalog, fetch, runtime
+from dlbooks import UserError, catalog, features, fetch, runtime
 from dlbooks.archives import pack
 from dlbooks.chapters.classification import cifar10_cnn as chapter
 from dlbooks.datasets import cifar10
@@ -115,7 +115,10 @@ def test_jpeg_edition(tmp_path):
     assert {name: len(items) for name, items in splits.items()} == {"train": 20, "validation": 10, "test": 20}
     assert [e["index"] for e in splits["validation"]] == list(range(2, 30, 3)), "the last of each class"
     assert [e["label"] for e in splits["validation"]] == list(range(10))
-    np.testing.assert_allclose(splits["train"][3]["image"][5, 5], (20, 100, 50), atol=4)
+    picture = features.decoded(tf.constant([splits["train"][3]["image"]]), (32, 32, 3))[0]
+    np.testing.assert_allclose(picture[5, 5], (20, 100, 50), atol=4)
+    assert cifar10.features(cifar10.Params(twin=False, edition="jpeg"))["image"].encoding == "jpeg"
+    assert cifar10.features(cifar10.Params()) == cifar10.features(cifar10.Params(twin=False)) == cifar10.FEATURES
     with pytest.raises(UserError, match=r"train/cat/0001\.jpg: damaged picture"):
         list(jpegs(tmp_path, damage="train/cat/0001.jpg")["train"])
     with pytest.raises(UserError, match=r"test/airplane/0000\.jpg: expected 32 × 32 pixels, found 40 × 30"):

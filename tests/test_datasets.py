@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlbooks import UserError, catalog, fetch
+from dlbooks import UserError, catalog, digests, fetch
 from dlbooks.catalog import Archive
 from dlbooks.datasets import _drawing, _idx, fashion_mnist, mnist, sample_pictures
 from dlbooks.records import Records
@@ -170,6 +170,7 @@ def test_label_out_of_range_names_split_and_item(twins, tmp_path):
     labels = _idx.read(folder / TRAIN_LABELS, 1).copy()
     labels[7] = 11
     _idx.write(folder / TRAIN_LABELS, labels)
+    digests.write(folder)
     with pytest.raises(UserError, match=r"^mnist validation, item 7: label is 11, must be in 0 … 9$"):
         fetch.preprocess(mnist.DATASET, mnist, mnist.Params(validation=100), folder, tmp_path / "records")
     assert not (tmp_path / "records").exists() and not (tmp_path / "records.part").exists()
@@ -206,12 +207,12 @@ def test_twin_is_a_prefix_in_its_drawing():
 
 def test_sample_pictures(twins, tmp_path):
     raw = twins / "raw" / "sample-pictures"
-    sizes = {p.name: Image.open(p).size for p in sorted(raw.iterdir())}
+    sizes = {p.name: Image.open(p).size for p in sorted(raw.glob("*.jpg"))}
     assert sizes == {"A.jpg": (96, 96), "B.jpg": (96, 96), "C.jpg": (96, 96), "china.jpg": (320, 213), "flower.jpg": (320, 213)}
     for channel, letter in enumerate("ABC"):
         assert np.asarray(Image.open(raw / f"{letter}.jpg"))[2, 2].argmax() == channel
     rows = Records(twins / "tfrecords" / "sample-pictures").arrays("train")
-    assert {n.decode(): i for n, i in zip(rows["image/filename"], rows["image"], strict=True)} == {p.name: p.read_bytes() for p in raw.iterdir()}
+    assert {n.decode(): i for n, i in zip(rows["image/filename"], rows["image"], strict=True)} == {p.name: p.read_bytes() for p in raw.glob("*.jpg")}
 
     sample_pictures.fetch(tmp_path, sample_pictures.Params(twin=False))
     assert Image.open(tmp_path / "china.jpg").size == (640, 427) and "danielbuechele" in (tmp_path / "README.txt").read_text()

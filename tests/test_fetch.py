@@ -1,19 +1,26 @@
 """Downloads against a local server that misbehaves on request, and the mirror folder."""
 
+import contextlib
 import errno
 import hashlib
 import http.server
 import io
+import os
+import random
 import re
+import signal
+import subprocess
+import sys
 import tarfile
 import threading
+import time
 import zipfile
 from types import SimpleNamespace
 
 import pytest
 
 from dlbooks import UserError, archives, fetch
-from dlbooks.catalog import Archive, DataSet, Source
+from dlbooks.catalog import Archive, DataSet, Folder, Source
 from dlbooks.params import DataSetParams
 
 BODY = bytes(range(256)) * 4000  # 1 MB
@@ -22,27 +29,146 @@ REAL = DataSetParams(twin=False)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """``/good`` supports ranges, ``/plain`` does not; ``/broken`` drops the first ``server.drops`` connections half way, ``/busy`` says 503."""
+    """One kind of server per first word of the path.
+
+    ``good`` supports ranges, ``plain`` does not; ``broken`` drops the first ``server.drops`` connections half way, ``busy`` says 503 as
+    often. ``versioned`` also has ETags and honors ``If-Range``, ``careless`` has ETags and does not look at it; both serve
+    ``server.body``. The hostile ones speak for themselves.
+    """
 
     def do_GET(self):
-        server = self.server
+        server, kind = self.server, self.path.split("/")[1]
         server.requests.append((self.path, self.headers.get("Range")))
-        kind = self.path.split("/")[1]
+        with contextlib.suppress(OSError):
+            if hasattr(self, kind):
+                return getattr(self, kind)()
+            return self.serve(kind, server.body)
+
+    def serve(self, kind, body):
+        server = self.server
         if kind == "missing" or (kind == "busy" and server.drops > 0):
             server.drops -= 1
             return self.send_error(404 if kind == "missing" else 503)
-        start = int(self.headers["Range"].split("=")[1].rstrip("-")) if "Range" in self.headers and kind != "plain" else 0
-        body = {"wrong": b"not the file", "short": BODY[:-1]}.get(kind, BODY)
+        body = {"wrong": b"not the file", "short": BODY[:-1]}.get(kind, body)
+        tag = f'"{hashlib.md5(body).hexdigest()}"'
+        fresh = kind == "plain" or (kind == "versioned" and self.headers.get("If-Range", tag) != tag)
+        start = int(self.headers["Range"].split("=")[1].rstrip("-")) if "Range" in self.headers and not fresh else 0
         if start >= len(body):
-            return self.send_error(416)
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body) - start))
-        self.end_headers()
-        if kind == "broken" and server.drops > 0:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(body)}")
+            return self.end_headers()
+        self.begin(len(body) - start, **({"ETag": tag} if kind in ("versioned", "careless") else {}), status=206 if start else 200)
+        if kind in ("broken", "versioned", "careless") and server.drops > 0:
             server.drops -= 1
             body = body[: start + (len(body) - start) // 2]
+            server.body = BODY  # from now on
         self.wfile.write(body[start:])
-        return None
+
+    def begin(self, length=None, status=200, **headers):
+        self.send_response(status)
+        for name, value in {**({"Content-Length": str(length)} if length is not None else {}), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def drips(self, data, seconds=0.02):
+        for _ in range(1500):
+            if self.server.closing.wait(seconds):
+                return
+            self.wfile.write(data)
+
+    def silent(self):
+        self.server.closing.wait(30)
+
+    def stall(self):
+        self.begin(len(BODY))
+        self.wfile.write(BODY[:1000])
+        self.server.closing.wait(30)
+
+    def drip(self):
+        self.begin(len(BODY))
+        self.drips(b"x")
+
+    def header(self):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+        self.drips(b"x")
+
+    def chunk(self):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n")
+        self.drips(b"0")  # the length of the next chunk, digit by digit
+
+    def trailer(self):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n")
+        self.drips(b"X: y\r\n")
+
+    def longer(self):
+        self.begin(len(BODY) + 100)
+        self.wfile.write(BODY)
+
+    def shorter(self):
+        self.begin(len(BODY) - 100)
+        self.wfile.write(BODY)
+
+    def excused(self):  # the length is a lie, the bytes are right, ranges are honored
+        if "Range" in self.headers:
+            return self.serve("good", BODY)
+        self.longer()
+
+    def endless(self):
+        self.begin()
+        while not self.server.closing.is_set():
+            self.wfile.write(BODY)
+
+    def announced(self):
+        self.begin(10**15)
+        self.wfile.write(BODY)
+
+    def failing(self):
+        self.send_error(500)
+
+    def nothing(self):
+        self.begin(0, status=204)
+
+    def partial(self):
+        self.begin(len(BODY), status=206, Content_Range=f"bytes 0-{len(BODY) - 1}/{len(BODY)}")
+        self.wfile.write(BODY)
+
+    def forever(self):
+        number = int(self.path.split("/")[2])
+        self.begin(0, status=302, Location=f"/forever/{number + 1}")
+
+    def circle(self):
+        self.begin(0, status=301, Location=self.path)
+
+    def away(self):
+        self.begin(0, status=302, Location="file:///etc/passwd")
+
+    def heavy(self):  # a redirect with an endless body
+        self.begin(status=302, Location="/good/file.bin")
+        self.drips(BODY, 0)
+
+    def moved(self):
+        self.begin(0, status=307, Location="../good/file.bin")
+
+    def zipped(self):  # claims an encoding of what is the file itself
+        self.begin(len(BODY), Content_Encoding="gzip")
+        self.wfile.write(BODY)
+
+    def garbage(self):
+        self.wfile.write(b"SSH-2.0-OpenSSH\r\n")
+
+    def late(self):
+        self.server.closing.wait(0.3)
+        self.send_error(404)
+
+    def slow(self):  # half a second, with ranges
+        start = int(self.headers["Range"].split("=")[1].rstrip("-")) if "Range" in self.headers else 0
+        self.begin(len(BODY) - start, status=206 if start else 200, ETag='"1"')
+        self.server.active += 1
+        self.server.most = max(self.server.most, self.server.active)
+        for at in range(start, len(BODY), 20_000):
+            self.wfile.write(BODY[at : at + 20_000])
+            time.sleep(0.01)
+        self.server.active -= 1
 
     def log_message(self, *_):
         pass
@@ -53,17 +179,26 @@ def server(monkeypatch):
     monkeypatch.setattr(fetch, "BACKOFF", 0.001)
     monkeypatch.delenv("DLBOOKS_MIRROR", raising=False)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requests, server.drops = [], 0
+    server.handle_error = lambda *_: None
+    server.active, server.most = 0, 0
+    server.requests, server.drops, server.body, server.closing = [], 0, BODY, threading.Event()
     server.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
+    server.closing.set()
     server.shutdown()
     server.server_close()
 
 
-def dataset(*urls, name="file.bin"):
-    source = Source(urls=list(urls), sha256=SHA, name=name)
-    return DataSet(id="thing", title="Thing", homepage="", license="", citation="", files=[source])
+def dataset(*urls, name="file.bin", files=(), **fields):
+    files = list(files) or [Source(urls=list(urls), sha256=SHA, name=name)]
+    return DataSet(id="thing", title="Thing", homepage="", license="", citation="", files=files, **fields)
+
+
+def content(folder):
+    """Every file but ``SHA256SUMS``, after a check of all of them."""
+    fetch.check(folder)
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS"}
 
 
 def test_download(server, tmp_path):
@@ -170,11 +305,11 @@ def test_mirror_server(server, tmp_path, monkeypatch):
 
 
 def test_full_disk(server, tmp_path, monkeypatch):
-    def full(place, part):
+    def full(place, part, meter):
         part.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(fetch, "_transfer", full)
+    monkeypatch.setattr(fetch, "_receive", full)
     with pytest.raises(UserError, match=r"^disk full: file.bin could not be written to"):
         fetch.fetch(dataset("http://host.example/file.bin"), SimpleNamespace(), REAL, tmp_path / "raw" / "thing")
     assert not any((tmp_path / "raw").iterdir())
@@ -189,7 +324,7 @@ def test_fetch_chooses_twin_own_fetch_or_download(server, tmp_path):
         (tmp_path / "thing").mkdir(exist_ok=True)
         (tmp_path / "thing" / "old").touch()
         fetch.fetch(dataset(), module, parameters, tmp_path / "thing")
-        assert {p.name: p.read_text() for p in (tmp_path / "thing").iterdir()} == {"f": text}
+        assert content(tmp_path / "thing") == {"f": text.encode()}
 
     def fails(folder, parameters):
         (folder / "half").touch()
@@ -203,6 +338,281 @@ def test_fetch_chooses_twin_own_fetch_or_download(server, tmp_path):
 def test_preprocess_without_raw_folder(tmp_path):
     with pytest.raises(UserError, match="run `dvc repro fetch@thing`"):
         fetch.preprocess(dataset(), SimpleNamespace(), REAL, tmp_path / "raw", tmp_path / "records")
+
+
+# ── hostile servers ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+LAST = {
+    "silent": "timed out",
+    "header": "timed out",
+    "stall": "slower than 5,000 bytes per second",
+    "drip": "slower than 5,000 bytes per second",
+    "chunk": "slower than 5,000 bytes per second",
+    "trailer": "slower than 5,000 bytes per second",
+    "longer": "connection broke after 1,024,000 of 1,024,100 bytes",
+    "endless": "larger than the limit of 8,000,000 bytes per data set",
+    "announced": "larger than the limit of 8,000,000 bytes per data set",
+    "failing": "HTTP 500",
+    "nothing": "HTTP 204",
+    "partial": "HTTP 206",
+    "forever/1": "too many redirects",
+    "circle": "too many redirects",
+    "away": "InvalidSchema",
+    "garbage": "no connection",
+}
+
+
+@pytest.mark.parametrize("kind", LAST)
+def test_hostile_server(server, tmp_path, monkeypatch, kind):
+    """It ends in bounded time, with one clear word, and the next source is tried."""
+    monkeypatch.setattr(fetch, "ANSWER", 0.15)
+    monkeypatch.setattr(fetch, "WINDOW", 0.15)
+    monkeypatch.setattr(fetch, "LOWEST", 5000)
+    monkeypatch.setattr(fetch, "ATTEMPTS", 2)
+    url, began = f"{server.url}/{kind}", time.monotonic()
+    bad = dataset(url, limit=8_000_000)
+    with pytest.raises(UserError, match=f"^cannot download file.bin: {url} \\({re.escape(LAST[kind])}\\); DLBOOKS_MIRROR") as caught:
+        fetch.fetch(bad, SimpleNamespace(), REAL, tmp_path / "raw" / "thing")
+    assert time.monotonic() - began < 2 and "\n" not in str(caught.value)
+    assert not (tmp_path / "raw" / "thing").exists()
+    once = kind in ("endless", "announced", "nothing", "partial", "away")
+    expected = fetch.REDIRECTS if kind.startswith(("forever", "circle")) else 1 if once else fetch.ATTEMPTS
+    assert len(server.requests) == expected, "what another attempt cannot mend is not tried again"
+    fetch.fetch(dataset(url, f"{server.url}/good/file.bin", limit=8_000_000), SimpleNamespace(), REAL, tmp_path / "raw" / "thing")
+    assert content(tmp_path / "raw" / "thing") == {"file.bin": BODY}
+
+
+@pytest.mark.parametrize("kind", ["moved/x", "zipped", "excused", "heavy"])
+def test_odd_server(server, tmp_path, kind):
+    fetch.download(dataset(f"{server.url}/{kind}"), tmp_path)
+    assert (tmp_path / "file.bin").read_bytes() == BODY
+
+
+def test_body_longer_than_announced_is_another_file(server, tmp_path):
+    with pytest.raises(fetch.DigestError, match=f"expected SHA-256 {SHA}, found {hashlib.sha256(BODY[:-100]).hexdigest()}; nothing was kept"):
+        fetch.download(dataset(f"{server.url}/shorter/file.bin"), tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["versioned", "careless", "broken"])
+def test_file_that_changes_midway_is_started_afresh(server, tmp_path, kind):
+    """The first connection breaks half way through another version of the file."""
+    server.body, server.drops = BODY[::-1], 1
+    fetch.download(dataset(f"{server.url}/{kind}/file.bin"), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["file.bin"] and (tmp_path / "file.bin").read_bytes() == BODY
+    assert server.requests[1][1] == f"bytes={len(BODY) // 2}-"
+    assert len(server.requests) == (2 if kind == "versioned" else 3)
+
+
+def test_limit_holds_for_all_files_together(server, tmp_path):
+    files = [Source(urls=[f"{server.url}/good/{n}"], sha256=SHA, name=n) for n in "abcdef"]
+    with pytest.raises(UserError, match=r"larger than the limit of 5,000,000 bytes per data set"):
+        fetch.download(dataset(files=files, limit=5_000_000), tmp_path / "thing")
+    fetch.download(dataset(files=files, limit=6_200_000), tmp_path / "thing")
+    assert len(list((tmp_path / "thing").iterdir())) == 6
+
+
+def test_files_come_in_parallel(server, tmp_path):
+    files = [Source(urls=[f"{server.url}/slow/{n}"], sha256=SHA, name=n) for n in "abcde"]
+    fetch.download(dataset(files=files), tmp_path)
+    assert server.most >= fetch.PARALLEL and [p.read_bytes() for p in sorted(tmp_path.iterdir())] == [BODY] * 5
+
+
+def test_one_fault_stops_the_others_and_the_next_fetch_goes_on(server, tmp_path):
+    folder = tmp_path / "raw" / "thing"
+    files = [Source(urls=[f"{server.url}/{kind}/{n}"], sha256=SHA, name=n) for n, kind in (("a", "stall"), ("b", "good"), ("c", "late"))]
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"^cannot download c: "):
+        fetch.fetch(dataset(files=files), SimpleNamespace(), REAL, folder)
+    assert time.monotonic() - began < 1.5
+    files[::2] = [Source(urls=[f"{server.url}/good/{n}"], sha256=SHA, name=n) for n in "ac"]
+    server.requests.clear()
+    fetch.fetch(dataset(files=files), SimpleNamespace(), REAL, folder)
+    assert content(folder) == dict.fromkeys("abc", BODY)
+    assert sorted(server.requests) == [("/good/a", "bytes=1000-"), ("/good/c", None)], "what was verified or begun is kept"
+    assert [p.name for p in folder.parent.iterdir()] == ["thing"]
+
+
+def test_ctrl_c_stops_all(server, tmp_path):
+    files = [
+        Source(urls=[f"{server.url}/{kind}/{n}"], sha256=SHA, name=n) for n, kind in zip("abcd", ("stall", "slow", "silent", "drip"), strict=True)
+    ]
+    began = time.monotonic()
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        fetch.fetch(dataset(files=files), SimpleNamespace(), REAL, tmp_path / "thing")
+    assert time.monotonic() - began < 1.5
+    sizes = {p: p.stat().st_size for p in (tmp_path / "thing.part").iterdir()}
+    time.sleep(0.1)
+    assert sizes == {p: p.stat().st_size for p in (tmp_path / "thing.part").iterdir()}, "nobody writes any more"
+
+
+# ── by hand, one's own ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_behind_a_license_form(server, tmp_path, monkeypatch):
+    form, folder = "https://host.example/form", tmp_path / "raw" / "thing"
+    behind = dataset(f"{server.url}/good/upstream%20name.bin", form=form)
+    place = tmp_path / "by-hand" / "thing" / "upstream name.bin"
+    with pytest.raises(UserError) as caught:
+        fetch.fetch(behind, SimpleNamespace(), REAL, folder)
+    assert str(caught.value) == f"Thing is behind a license form and not downloaded: accept it at {form} and put the file at {place}"
+    assert not any((tmp_path / "raw").iterdir())
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"the form's web page")
+    with pytest.raises(UserError, match=f"^{place}: expected SHA-256 {SHA}, found [0-9a-f]{{64}}"):
+        fetch.fetch(behind, SimpleNamespace(), REAL, folder)
+    place.write_bytes(BODY)
+    fetch.fetch(behind, SimpleNamespace(), REAL, folder)
+    assert content(folder) == {"file.bin": BODY} and place.read_bytes() == BODY and not server.requests
+    fetch.fetch(dataset(f"{server.url}/missing/upstream%20name.bin"), SimpleNamespace(), REAL, folder)
+    assert not server.requests, "a file put there by hand serves any data set"
+
+
+def test_own_folder(tmp_path):
+    own = tmp_path / "my photos"
+    for name in ("b/2.jpg", "a/1.jpg", "a/bad.jpg", "notes.txt"):
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_bytes(name.encode())
+    tree = archives.pack(tmp_path / "expected.zip", {n: n.encode() for n in ("a/1.jpg", "b/2.jpg")})
+    mine = dataset(files=[Folder(path=str(own), include=["*.jpg"], skip=["a/bad.jpg"], tree=tree, name="photos.zip")])
+    assert mine.own and not dataset("x").own
+    fetch.fetch(mine, SimpleNamespace(), REAL, tmp_path / "raw" / "thing")
+    assert content(tmp_path / "raw" / "thing") == {"photos.zip": (tmp_path / "expected.zip").read_bytes()}
+    (own / "a/1.jpg").write_bytes(b"another")
+    with pytest.raises(UserError, match=rf"^{own} changed since it was added \(expected tree digest {tree}, found .*run `dlbooks data add` again$"):
+        fetch.fetch(mine, SimpleNamespace(), REAL, tmp_path / "raw" / "thing")
+    own.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=f"^{own} is missing: put the folder back, or run `dlbooks data add` again$"):
+        fetch.fetch(mine, SimpleNamespace(), REAL, tmp_path / "raw" / "thing")
+    assert [p.name for p in (tmp_path / "raw").iterdir()] == ["thing"]
+
+
+# ── SHA256SUMS ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_flipped_bit_is_found_and_named(tmp_path):
+    folder, rng = tmp_path / "thing", random.Random(0)
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "file-1.bin").write_bytes(BODY[:20_000])
+    archives.pack(folder / "x.zip", {str(n): BODY[:n] for n in range(50)})
+    fetch.sums(folder)
+    listing = (folder / "SHA256SUMS").read_text()
+    assert listing == "".join(f"{hashlib.sha256((folder / n).read_bytes()).hexdigest()}  {n}\n" for n in ("sub/file-1.bin", "x.zip"))
+    fetch.check(folder)
+    for number in range(60):
+        path = [folder / "sub" / "file-1.bin", folder / "x.zip", folder / "SHA256SUMS"][number % 3]
+        whole = path.read_bytes()
+        broken = bytearray(whole)
+        broken[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        path.write_bytes(broken)
+        with pytest.raises(UserError, match=r": delete .*thing and run `dvc repro fetch@thing`$") as caught:
+            fetch.check(folder)
+        assert path.name in str(caught.value)
+        if number % 3 < 2:
+            assert str(caught.value).startswith(f"{path}: expected SHA-256 {hashlib.sha256(whole).hexdigest()} (SHA256SUMS), found ")
+        path.write_bytes(whole)
+    fetch.check(folder)
+
+
+def test_missing_and_additional_files_are_named(tmp_path):
+    (tmp_path / "a").write_bytes(b"1")
+    with pytest.raises(UserError, match="SHA256SUMS is missing: delete"):
+        fetch.check(tmp_path)
+    fetch.sums(tmp_path)
+    (tmp_path / "b").write_bytes(b"2")
+    with pytest.raises(UserError, match=f"^{tmp_path}/b .* run `make it`$"):
+        fetch.check(tmp_path, "make it")
+    (tmp_path / "b").unlink()
+    (tmp_path / "a").unlink()
+    with pytest.raises(UserError, match=f"{tmp_path}/a.* is missing, expected with SHA-256 [0-9a-f]{{64}}"):
+        fetch.check(tmp_path)
+
+
+def test_preprocess_reads_nothing_before_the_check(tmp_path):
+    def examples(raw, parameters):
+        raise AssertionError("read")
+
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a").write_bytes(b"1")
+    fetch.sums(tmp_path / "raw")
+    (tmp_path / "raw" / "a").write_bytes(b"2")
+    with pytest.raises(UserError, match=r"/raw/a: expected SHA-256"):
+        fetch.preprocess(dataset(), SimpleNamespace(FEATURES={}, examples=examples), REAL, tmp_path / "raw", tmp_path / "records")
+
+
+# ── kill -9 ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+PARENT = """
+import os, signal, sys
+from types import SimpleNamespace
+import requests, tqdm
+from dlbooks import fetch
+from dlbooks.catalog import Archive, DataSet, Folder, Source
+from pathlib import Path
+for line in iter(sys.stdin.readline, ""):  # every line is a fetch in a process of its own, the next one its end
+    files, folder = line.split("|")
+    pid = os.fork()
+    if not pid:
+        wanted = DataSet(id="thing", title="", homepage="", license="", citation="", files=eval(files))
+        fetch.fetch(wanted, SimpleNamespace(), SimpleNamespace(twin=False), Path(folder.strip()))
+        os._exit(0)
+    print("begun", flush=True)
+    sys.stdin.readline()
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    print("ended", flush=True)
+"""
+
+
+def test_killed_fetch_goes_on_and_gives_the_same_bytes(server, tmp_path, monkeypatch):
+    """Two files and two archives (by tree digest, by MD5), from a slow server and a mirror, killed at twelve random moments."""
+    make_tar(tmp_path / "mirror" / "127.0.0.1:9" / "x.tar.gz", {f"a/{n}.txt": BODY[:n] for n in range(2500)})
+    tar = tmp_path / "mirror" / "127.0.0.1:9" / "x.tar.gz"
+    tree = archives.repack(tar, tmp_path / "x.zip", ["a/*"])
+    url = "http://127.0.0.1:9/x.tar.gz"
+    files = [Source(urls=[f"{server.url}/slow/{n}"], sha256=SHA, name=n) for n in "ab"]
+    files += [Archive(urls=[url], include=["a/*"], name="tree.zip", tree=tree)]
+    files += [Archive(urls=[url], include=["a/*"], name="md5.zip", md5=hashlib.md5(tar.read_bytes()).hexdigest())]
+    monkeypatch.setenv("DLBOOKS_MIRROR", str(tmp_path / "mirror"))
+    mirrored = SimpleNamespace(twin=False)
+    expected = {"a": BODY, "b": BODY, "tree.zip": (tmp_path / "x.zip").read_bytes(), "md5.zip": (tmp_path / "x.zip").read_bytes()}
+    rng, unfinished = random.Random(5), 0
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        for number in range(12):
+            folder = tmp_path / f"raw{number}" / "thing"
+            for _ in range(1 + (number % 4 == 0)):  # some are killed again and again
+                for line, answer in ((f"{files!r}|{folder}", "begun"), ("kill", "ended")):
+                    time.sleep(rng.uniform(0, 0.8) if line == "kill" else 0)
+                    print(line, file=parent.stdin, flush=True)
+                    assert parent.stdout.readline() == answer + "\n"
+            unfinished += not folder.exists()
+            if folder.exists():
+                assert content(folder) == expected
+            quick = [Source(urls=[f.urls[0].replace("/slow/", "/good/")], sha256=SHA, name=f.name) if isinstance(f, Source) else f for f in files]
+            fetch.fetch(dataset(files=quick), SimpleNamespace(), mirrored, folder)
+            assert content(folder) == expected
+            assert [p.name for p in folder.parent.iterdir()] == ["thing"]
+        parent.stdin.close()
+    assert unfinished > 3, "many were killed before they ended"
+
+
+def test_leftovers_of_another_edition_are_swept_away(server, tmp_path, monkeypatch):
+    """Both editions have the same name: what a killed fetch of one left is not taken for the other."""
+    monkeypatch.setenv("DLBOOKS_MIRROR", str(tmp_path / "mirror"))
+    tars = {}
+    for edition in ("new", "old"):
+        make_tar(tmp_path / "mirror" / "127.0.0.1:9" / edition / "x.tar.gz", {"a/1.txt": edition.encode()})
+        data = (tmp_path / "mirror" / "127.0.0.1:9" / edition / "x.tar.gz").read_bytes()
+        tars[edition] = Archive(
+            urls=[f"http://127.0.0.1:9/{edition}/x.tar.gz"], include=["a/*"], name="x.zip", md5=hashlib.md5(data).hexdigest(), edition=edition
+        )
+    both, part = dataset(files=tars.values()), tmp_path / "raw" / "thing.part"
+    fetch.download(both, part, "new")
+    (part / "stray.part").write_bytes(b"?")
+    fetch.fetch(both, SimpleNamespace(), SimpleNamespace(twin=False, edition="old"), tmp_path / "raw" / "thing")
+    assert list(content(tmp_path / "raw" / "thing")) == ["x.zip"]
+    assert archives.Members(tmp_path / "raw" / "thing" / "x.zip").read("a/1.txt") == b"old"
 
 
 # ── archives ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -233,7 +643,7 @@ def test_archive_is_kept_as_one_zip_with_the_same_bytes(tmp_path, monkeypatch):
     for number in range(2):
         make_tar(tmp_path / "mirror" / "127.0.0.1:9" / "x.tar.gz", top=f"repo-{number}")
         fetch.fetch(wanted, SimpleNamespace(), REAL, tmp_path / "raw" / "thing")
-        assert [p.name for p in (tmp_path / "raw" / "thing").iterdir()] == ["x.zip"]
+        assert list(content(tmp_path / "raw" / "thing")) == ["x.zip"]
         zips.append((tmp_path / "raw" / "thing" / "x.zip").read_bytes())
     assert zips[0] == zips[1]
     with zipfile.ZipFile(tmp_path / "raw" / "thing" / "x.zip") as packed:
@@ -247,7 +657,7 @@ def test_archive_is_kept_as_one_zip_with_the_same_bytes(tmp_path, monkeypatch):
     [
         ({**MEMBERS, "a/1.txt": b"changed"}, f"expected tree digest {TREE} of a/*.txt, found"),
         ({**MEMBERS, "a/../../evil.txt": b"x"}, "leads out of the archive"),
-        (None, "x.zip.part is no readable tar archive"),
+        (None, "x.tar.gz is no readable archive: Compressed file ended"),
     ],
 )
 def test_wrong_archive_leaves_nothing(tmp_path, monkeypatch, members, message):
@@ -276,4 +686,4 @@ def test_an_edition_is_fetched_alone(server, tmp_path):
     files = [Source(urls=[url], sha256=SHA, name=url[-1], edition=edition) for url, edition in zip(urls, ("", "new", "old"), strict=True)]
     both = DataSet(id="thing", title="Thing", homepage="", license="", citation="", files=files)
     fetch.fetch(both, SimpleNamespace(), SimpleNamespace(twin=False, edition="new"), tmp_path / "raw" / "thing")
-    assert sorted(p.name for p in (tmp_path / "raw" / "thing").iterdir()) == ["a", "b"]
+    assert sorted(content(tmp_path / "raw" / "thing")) == ["a", "b"]

@@ -8,10 +8,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from dlbooks import catalog, ledger, report, runtime
+from dlbooks import catalog, ledger, records, report, runtime
+from dlbooks.features import Feature
 from dlbooks.site import prose
 
 LINE = '''r"""# A straight line
@@ -185,7 +187,8 @@ def row(page: Page, name: str) -> str:
 
 def test_pages_are_complete_and_in_order(library):
     pages = built(library, line={"book": {"best": entry(0.2), "newest": entry(0.3)}})
-    assert list(pages) == ["chapter/curve-source.html", "chapter/curve.html", "chapter/line-source.html", "chapter/line.html", "index.html"]
+    chapters = ["chapter/curve-source.html", "chapter/curve.html", "chapter/line-source.html", "chapter/line.html"]
+    assert list(pages) == [*chapters, "data/dots.html", "index.html"]
     for name, page in pages.items():
         assert page.source.startswith('<!doctype html>\n<html lang="en">')
         assert "<title>" in page.source and len(page.ids()) == len(set(page.ids()))
@@ -251,6 +254,52 @@ def test_a_twin_in_profile_book_is_not_judged(library):
     (library / "params.yaml").write_text(PARAMS.replace("book: {twin: false}", "book: {twin: true}"))
     page = built(library, line={"book": {"best": entry(0.1)}})["chapter/line.html"]
     assert "verdict" not in page.source and "with a twin of dots, so not comparable" in page.source
+
+
+def write_dots(library, about=""):
+    features = {"image": Feature("uint8", (4, 4, 1)), "label": Feature(names=("left <", "right")), "size": Feature("float32")}
+    rows = [{"image": np.full((4, 4, 1), 9 * k, np.uint8), "label": k % 2, "size": k / 4} for k in range(20)]
+    folder = library / "data" / "tfrecords" / "dots"
+    records.write(folder, name="dots", version="1.0.0", features=features, splits={"train": rows, "test": rows[:3]}, about={"description": about})
+
+
+def test_the_page_of_a_data_set(library):
+    page = built(library)["data/dots.html"]
+    assert "<dd>Nothing<small><code>dvc repro preprocess@dots</code>" in page.source and not page.all("img")
+
+    write_dots(library, "Dots: a synthetic twin drawn by this project, not upstream's data")
+    pages = built(library)
+    page, text = pages["data/dots.html"], " ".join(html.unescape(re.sub("<[^>]+>", " ", pages["data/dots.html"].source)).split())
+    for words in (
+        "Synthetic twin",
+        "train 20, test 3",
+        "license: CC0",
+        "left < 10 2",
+        "size float32 20 2.375 1.44157 0 4.75 0",
+        "every count and sample",
+    ):
+        assert words in text, words
+    drawn = library / "data" / "report" / "data" / "dots.png"
+    with Image.open(drawn) as opened:
+        assert [(i["src"], int(i["width"]), int(i["height"])) for i in page.all("img")] == [("dots.png", *opened.size)]
+    assert any(a["href"] == "../chapter/line.html" for a in page.all("a"))
+    assert any(a["href"] == "../data/dots.html" for a in pages["chapter/line.html"].all("a"))
+    assert any(a["href"] == "data/dots.html" for a in pages["index.html"].all("a"))
+
+    before = drawn.read_bytes()
+    built(library)
+    assert drawn.read_bytes() == before
+
+
+def test_real_data_without_a_license_are_not_shown(library):
+    write_dots(library)
+    path = library / "src" / "dlbooks" / "datasets" / "dots.py"
+    assert built(library)["data/dots.html"].all("img")
+    path.write_text(path.read_text().replace('"CC0"', '"not stated by the authors"'))
+    catalog.declared.cache_clear()
+    catalog._datasets.cache_clear()
+    page = built(library)["data/dots.html"]
+    assert not page.all("img") and "Nobody states a license" in page.source and "train 20" in page.source
 
 
 def test_a_run_on_real_data_outside_the_ledger(library):

@@ -61,7 +61,8 @@ class Chapter:
 
     ``sources`` are places in the books ("B1 1.2.1"); ``datasets`` and ``needs`` are ids of data sets and of other chapters whose
     artifacts it reads; ``hardware`` names the work pool; ``curves`` groups logged series into plots (title → series names);
-    ``picture`` is the figure that stands for the chapter, ``example`` a ``dlbooks predict`` command line for its page.
+    ``picture`` is the figure that stands for the chapter, ``example`` a ``dlbooks predict`` command line for its page. ``own_data`` are those of
+    ``datasets`` that a person's own data set of the same kind may take the place of.
     """
 
     id: str
@@ -78,6 +79,7 @@ class Chapter:
     exports: bool = True
     picture: str = ""
     example: str = ""
+    own_data: list[str] = field(default_factory=list)
 
     def __post_init__(self):
         if self.headline not in self.metrics:
@@ -112,9 +114,10 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """One tar archive upstream publishes, of which the members that match ``include`` are kept as the zip ``name``.
+    """One archive upstream publishes (tar, zip, or one compressed file), of which the members that match ``include`` are kept as the zip ``name``.
 
     ``tree`` is the tree digest of the wanted members (see ``archives``), ``md5`` that of the archive's bytes, for hosts that publish no better one.
+    ``top`` says that all members lie in one folder, which is left out of their paths.
     """
 
     urls: list[str]
@@ -123,6 +126,7 @@ class Archive:
     tree: str = ""
     md5: str = ""
     edition: str = ""
+    top: bool = True
 
     def __post_init__(self):
         if not (self.tree or self.md5):
@@ -130,10 +134,28 @@ class Archive:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Folder:
+    """A person's own folder, of which the files that match ``include`` and are not in ``skip`` are kept as the zip ``name``.
+
+    ``path`` is absolute; ``include`` (shell patterns, ``*`` also matches ``/``) and ``skip`` (names) are relative to it. ``tree`` is the
+    tree digest of the wanted files when the folder was added: a later change is noticed before anything is trained on it.
+    """
+
+    path: str
+    include: list[str]
+    tree: str
+    name: str
+    skip: list[str] = field(default_factory=list)
+    edition: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSet:
     """The declaration of one data set: where it comes from, under which license, which files, which version of our records.
 
     Where upstream's data exist in several editions, a file that belongs to one says so, and the parameter ``edition`` chooses.
+    ``form`` is the address of a license form: such files are never downloaded, a person puts them at ``data/by-hand/<id>/<file name>``.
+    ``chapters`` are those that are run on a person's own data set. ``limit`` is the most bytes that are downloaded, and the most unpacked.
     """
 
     id: str
@@ -141,8 +163,16 @@ class DataSet:
     homepage: str
     license: str
     citation: str
-    files: list[Source | Archive]
+    files: list[Source | Archive | Folder]
     version: str = "1.0.0"
+    form: str = ""
+    chapters: list[str] = field(default_factory=list)
+    limit: int = 32 << 30
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a person's own, added from a folder."""
+        return any(isinstance(f, Folder) for f in self.files)
 
     @property
     def module(self) -> str:
@@ -173,7 +203,7 @@ def declared(path: Path) -> Declared:
         if is_declaration or (isinstance(node, ast.ClassDef) and node.name == "Params"):
             wanted.append(node)
     names = {
-        **{c.__name__: c for c in (Chapter, Metric, Variant, DataSet, Source, Archive, ChapterParams, DataSetParams)},
+        **{c.__name__: c for c in (Chapter, Metric, Variant, DataSet, Source, Archive, Folder, ChapterParams, DataSetParams)},
         **{n: getattr(typing, n) for n in ("Literal", "Annotated")},
         **{"Field": pydantic.Field, "pydantic": pydantic, "__name__": module, "__doc__": None},
     }

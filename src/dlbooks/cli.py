@@ -13,8 +13,14 @@ import typer
 from dlbooks import UserError, catalog, params, runtime
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Data sets: list, show, export, check, bring your own.")
+app.add_typer(data_app, name="data")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[CHAPTER]…", help="Chapters; all if none is named.")]
+DataSetName = Annotated[str, typer.Argument(metavar="DATA SET", help="`dlbooks data list` shows them.")]
+Data = Annotated[
+    str, typer.Option("--data", metavar="[DATA SET=]MINE", help="A data set of your own in place of the chapter's, see `dlbooks data add`.")
+]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a parameter; may be repeated.")]
 
 
@@ -124,19 +130,23 @@ def run(
     profile: Annotated[str, typer.Option(help="`mini`, `book` or `smoke`; default is the one in params.yaml.")] = "",
     variant: Annotated[list[str] | None, typer.Option(help="A named recipe of the chapter; several become child runs of one MLflow run.")] = None,
     set_: Set = None,
+    data: Data = "",
     force: Annotated[bool, typer.Option(help="Run although nothing changed.")] = False,
 ):
     """Run one chapter: its DVC stage, or, with another profile, variant or parameters, a DVC experiment that leaves the checkout alone."""
-    from dlbooks import rebuild
+    from dlbooks import own, rebuild
 
     overrides = params.assignments([*(set_ or []), *(words or [])])
     values = params.read(runtime.root() / "params.yaml")
     found = catalog.chapter(chapter)
+    if profile and profile not in params.PROFILES:
+        raise UserError(f"profile {profile!r} is unknown: it is one of {', '.join(params.PROFILES)}")
+    stage = own.enlisted(found, data, add=True) if data else own.Stage(found)
     if not (overrides or variant or (profile and profile != values["profile"])):
-        raise typer.Exit(rebuild.repro([chapter], force))
+        raise typer.Exit(rebuild.repro([stage.id], force))
     from dlbooks import experiment
 
-    raise typer.Exit(experiment.run(found, values, profile or values["profile"], variant or [], overrides))
+    raise typer.Exit(experiment.run(stage, values, profile or values["profile"], variant or [], overrides))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -147,11 +157,13 @@ def predict(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File or folder for the answer.")] = None,
     set_: Set = None,
+    data: Data = "",
 ):
     """Use what a chapter trained."""
-    from dlbooks import stage
+    from dlbooks import own, stage
 
-    stage.predict(chapter, inputs or [], out, set_ or [])
+    name = own.enlisted(catalog.chapter(chapter), data).id if data else chapter
+    stage.predict(name, inputs or [], out, set_ or [])
 
 
 @app.command()
@@ -160,6 +172,69 @@ def verify(chapters: Names = None, as_json: Json = False):
     from dlbooks import verify as checking
 
     raise typer.Exit(checking.verify(chapters or list(catalog.chapters()), as_json))
+
+
+@data_app.command("add")
+def data_add(
+    folder: Annotated[Path, typer.Argument(help="A folder of yours, or a single file.")],
+    kind: Annotated[str, typer.Option(help="`image-folder`, `voc`, `text`, `csv` or `pairs`; guessed from the files if there is no doubt.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the data set; default is the folder's.")] = "",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without what is wrong.")] = False,
+    set_: Set = None,
+):
+    """Make a data set of a folder of yours: every file is looked at, then chapters run on it (`dlbooks run CHAPTER --data NAME`)."""
+    from dlbooks import own
+
+    own.add(folder, kind, name, skip_bad, params.assignments(set_ or []))
+
+
+@data_app.command("remove")
+def data_remove(name: str):
+    """Take a data set of yours away, with its records and the runs on it; your files stay."""
+    from dlbooks import own
+
+    own.remove(name)
+
+
+@data_app.command("list")
+def data_list(as_json: Json = False):
+    """Data sets with license, kind, counts and bytes of their records, and what of them is here."""
+    from dlbooks import cards
+
+    cards.print_list(as_json)
+
+
+@data_app.command("show")
+def data_show(
+    dataset: DataSetName,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG file for the picture; default is data/cards/<data set>.png.")] = None,
+    as_json: Json = False,
+):
+    """The card of a data set: sources, license, counts, classes, sizes, statistics; and a picture of ten samples."""
+    from dlbooks import cards
+
+    cards.print_card(dataset, out, as_json)
+
+
+@data_app.command("export")
+def data_export(
+    dataset: DataSetName,
+    to: Annotated[Path, typer.Option("--to", help="Folder to write; must not exist yet, or be empty.")],
+    form: Annotated[str, typer.Option("--format", help="`image-folder`, `csv`, `parquet` or `text`; default is the one that fits best.")] = "",
+    split: Annotated[list[str] | None, typer.Option(help="Only this split; may be repeated.")] = None,
+):
+    """Write the records of a data set as files that other tools read."""
+    from dlbooks import export_data
+
+    export_data.export(dataset, to, form, split or [])
+
+
+@data_app.command("check")
+def data_check(datasets: Annotated[list[str] | None, typer.Argument(metavar="[DATA SET]…", help="Data sets; all if none is named.")] = None):
+    """Compare every byte of raw files and records with their digests; exit code 1 if any is damaged."""
+    from dlbooks import cards
+
+    raise typer.Exit(cards.check(datasets or []))
 
 
 @app.command()

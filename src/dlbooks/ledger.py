@@ -1,7 +1,7 @@
 """``data/results.json``: the best and the newest measured result of every chapter per profile, committed with the code.
 
 Shape: ``{chapter: {profile: {"best": entry, "newest": entry, "variants": {variant: entry}}}}``. Only ``dlbooks record`` writes it, from finished
-MLflow runs whose code was committed.
+MLflow runs whose code was committed; runs on a person's own data stay out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ def record(names: list[str], dirty: bool = False) -> list[str]:
         runs = store.search_runs(experiments, query, order_by=["attributes.end_time ASC"], max_results=1000) if experiments else []
         for run in runs:
             tags = run.data.tags
-            if tags["dlbooks.profile"] == "smoke" or "dlbooks.restored" in tags or (tags.get("dlbooks.dirty") != "no" and not dirty):
+            if (
+                tags["dlbooks.profile"] == "smoke"
+                or {"dlbooks.restored", "dlbooks.data"} & tags.keys()
+                or (tags.get("dlbooks.dirty") != "no" and not dirty)
+            ):
                 continue
             entry = entry_of(chapter, run)
             profile = known.setdefault(chapter.id, {}).setdefault(tags["dlbooks.profile"], {})

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dlbooks import UserError, catalog, ledger, runtime, services, sync, tracking
+from dlbooks import UserError, catalog, ledger, own, runtime, services, sync, tracking
 
 FAREWELL = """
 Done in {seconds:.0f} s. Look further:
@@ -45,11 +45,12 @@ def repro(targets: list[str], force: bool = False) -> int:
             console.print(f"[green]Nothing changed:[/] data and {len(catalog.chapters())} chapters are up to date.")
             return 0
         console.print(f"{len(stale)} stages to run: {', '.join(stale)}")
-        with helpers(any(s in catalog.chapters() for s in stale)):
+        trained = {*catalog.chapters(), *own.stages()}
+        with helpers(any(s in trained for s in stale)):
             forget_seconds(stale)
             repo.reproduce(targets=targets or None, force=force, single_item=force and bool(targets))
         for name in stale:
-            if name in catalog.chapters() and f"chapter {name}" not in seconds():
+            if name in trained and f"chapter {name}" not in seconds():
                 tracking.restored(name)
     except DvcException as error:
         message = dvc_message(error)
@@ -69,7 +70,7 @@ def check_targets(targets: list[str]) -> None:
     """Unknown stages are refused before anything starts."""
     data = {f"{kind}@{name}" for kind in ("fetch", "preprocess") for name in catalog.datasets()}
     for target in targets:
-        if target not in data and target != "report":
+        if target not in data and target != "report" and target not in own.stages():
             catalog.chapter(target)
 
 
@@ -101,13 +102,33 @@ def restore(repo) -> None:
 
 
 @contextlib.contextmanager
+def same_results(targets: list[str]):
+    """Stages that are up to date before the block stay so after it: it changes their code in a way that cannot change what they make."""
+    os.chdir(runtime.root())
+    os.environ.update(runtime.QUIET)
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with quiet():
+            stale = Repo().status(targets=targets)
+    except DvcException:  # they have never run
+        stale = targets
+    yield
+    with quiet(), contextlib.suppress(DvcException):
+        for target in targets:
+            if target not in stale:
+                Repo().commit(target, force=True)
+
+
+@contextlib.contextmanager
 def quiet():
     """DVC without its line per unchanged stage."""
     from dvc.ui import ui
 
     logger, enabled = logging.getLogger("dvc"), ui._enabled
     level = logger.level
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.ERROR)  # a stage that has never run is no matter for a warning
     ui._enabled = False
     try:
         yield
@@ -174,19 +195,20 @@ def table(console) -> None:
     spent, known = seconds(), ledger.read()
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("chapter", "metric", f"ours, {profile}", "the book", "ours, real data", "seconds"):
-        grid.add_column(name, justify="left" if name in ("chapter", "metric") else "right")
-    for chapter in catalog.chapters().values():
-        value = ledger.here(chapter.id).get(chapter.headline)
+        grid.add_column(name, justify="left" if name in ("chapter", "metric") else "right", no_wrap=name == "chapter")
+    for name, stage in {**{c: own.Stage(catalog.chapter(c)) for c in catalog.chapters()}, **own.stages()}.items():
+        chapter, mine = stage.found.declaration, bool(stage.swaps)  # a floor, the book's number and ours are of other data than a person's own
+        value = ledger.here(name).get(chapter.headline)
         if value is None:
             continue
         headline = chapter.metrics[chapter.headline]
-        real = ledger.best(known, chapter.id).get(chapter.headline)
-        took = spent.get(f"chapter {chapter.id}")
+        real = None if mine else ledger.best(known, name).get(chapter.headline)
+        took = spent.get(f"chapter {name}")
         grid.add_row(
-            chapter.id,
+            name,
             chapter.headline,
-            f"{value:.5g}" + ("" if headline.passes(value) else " [red]below its floor[/]"),
-            "" if headline.reported is None else f"{headline.reported:.5g}",
+            f"{value:.5g}" + ("" if mine or headline.passes(value) else " [red]below its floor[/]"),
+            "" if mine or headline.reported is None else f"{headline.reported:.5g}",
             "" if real is None else f"{real:.5g}",
             "cached" if took is None else f"{took:.1f}",
         )

@@ -18,10 +18,13 @@ import typing
 from pathlib import Path
 from types import SimpleNamespace
 
-from dlbooks import catalog, ledger, params, runtime
+from dlbooks import cards, catalog, ledger, params, runtime
+from dlbooks.records import Records
 from dlbooks.site import prose
+from dlbooks.statistics import size_of
 
 SITE = Path(__file__).parent / "site"
+CLASSES = 60  # of a data set that its page lists
 ROWS = 20  # of a table that stand on the page; the whole is linked
 POINTS = 600  # of a series that its plot gets; the whole is linked
 
@@ -45,18 +48,21 @@ FAMILIES = {
 }
 
 
-def build(folder: Path, *, runs: Path | None = None, results: dict | None = None) -> None:
+def build(folder: Path, *, runs: Path | None = None, results: dict | None = None, data: Path | None = None) -> None:
     """Writes the site into ``folder``, which is emptied first.
 
-    ``runs`` holds a folder per chapter that has run (default ``data/runs``), ``results`` is the ledger (default ``data/results.json``).
+    ``runs`` holds a folder per chapter that has run (default ``data/runs``), ``results`` is the ledger (default ``data/results.json``),
+    ``data`` the folder that holds ``tfrecords`` (default ``data``).
     """
     import jinja2
 
+    data = data or runtime.root() / "data"
     runs = runs or runtime.root() / "data" / "runs"
     results = ledger.read() if results is None else results
     values = params.read(runtime.root() / "params.yaml")
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "chapter").mkdir(parents=True)
+    for name in ("chapter", "data"):
+        (folder / name).mkdir(parents=True)
     for name in ("style.css", "site.js"):
         shutil.copyfile(SITE / name, folder / name)
 
@@ -68,14 +74,16 @@ def build(folder: Path, *, runs: Path | None = None, results: dict | None = None
 
     loader = jinja2.FileSystemLoader(SITE)
     site = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    site.filters |= {"number": number, "inline": prose.inline}
-    site.globals |= {"books": BOOKS, "families": FAMILIES, "titles": titles, "datasets": catalog.datasets(), "rows_shown": ROWS}
+    sets = [data_view(d, data, folder / "data") for d in catalog.datasets().values() if not d.own]
+    site.filters |= {"number": number, "inline": prose.inline, "size": cards.size, "span": cards.span}
+    site.tests["chinese"] = lambda text: re.search("[\u4e00-\u9fff]", text) is not None
+    site.globals |= {"books": BOOKS, "families": FAMILIES, "titles": titles, "datasets": {s.id: s for s in sets}, "rows_shown": ROWS}
 
     def page(path: str, template: str, **names) -> None:
         (folder / path).write_text(site.get_template(template).render(up="../" * path.count("/"), **names), encoding="utf-8")
 
     by_family = [(FAMILIES.get(f, f.replace("-", " ").capitalize()), [v for v in views if v.chapter.family == f]) for f in families]
-    page("index.html", "index.html", by_family=[g for g in by_family if g[1]], by_book=by_book(views), views=views)
+    page("index.html", "index.html", by_family=[g for g in by_family if g[1]], by_book=by_book(views), views=views, sets=sets)
     for index, this in enumerate(views):
         around = {"previous": views[index - 1] if index else None, "following": views[index + 1] if index + 1 < len(views) else None}
         copy(runs / this.id, folder / "files" / this.id)
@@ -83,6 +91,9 @@ def build(folder: Path, *, runs: Path | None = None, results: dict | None = None
             f"chapter/{this.id}.html", "chapter.html", v=this, needed_by=needed_by[this.id], theory=prose.Prose(2)(prose.untitled(this.doc)), **around
         )
         page(f"chapter/{this.id}-source.html", "source.html", v=this, files=sources(this.chapter), **around)
+    for index, this in enumerate(sets):
+        around = {"previous": sets[index - 1] if index else None, "following": sets[index + 1] if index + 1 < len(sets) else None}
+        page(f"data/{this.id}.html", "data.html", d=this, about=prose.Prose(2)(prose.untitled(this.doc)), classes_shown=CLASSES, **around)
 
 
 # ── what a page says about a chapter ────────────────────────────────────────────────────────────────────────────────────────────
@@ -192,6 +203,47 @@ def entries(held: dict) -> list[tuple[str, dict]]:
             if entry:
                 found.setdefault(profile + json.dumps(entry, sort_keys=True), ([f"{profile}:"], entry))[0].append(label)
     return [(" ".join([labels[0], ", ".join(labels[1:])]), entry) for labels, entry in found.values()]
+
+
+# ── what a page says about a data set ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def data_view(dataset: catalog.DataSet, data: Path, folder: Path) -> SimpleNamespace:
+    """The card of a data set and ten samples: a picture, drawn into ``folder``, or a table of text.
+
+    Real data whose license nobody states are described and not shown: a site may be published.
+    """
+    card = cards.card(dataset.id, data)
+    held = card["records"]
+    columns, counts = cards.class_counts(card)
+    sizes = cards.sizes(card)
+    this = SimpleNamespace(
+        **card,
+        doc=catalog.dataset(dataset.id).doc,
+        here="" if not held else "synthetic twin" if held["twin"] else "real data",
+        shown=bool(held) and (held["twin"] or not dataset.license.startswith("not stated")),
+        examples=sum(v["examples"] for v in held.get("splits", {}).values()),
+        bytes=sum(v["bytes"] for v in held.get("splits", {}).values()),
+        class_columns=columns,
+        classes=[(n, row, max(row) / (max(map(max, counts.values())) or 1)) for n, row in counts.items()],
+        sizes=[(f, what, e, [(low, n, n / max(e["histogram"].values())) for low, n in e["histogram"].items()]) for f, what, e in sizes],
+        statistics=[(n, words, cards.numbers(held["statistics"].get(n, {}))) for n, words in held.get("features", {}).items()],
+        picture=None,
+        table=None,
+        split="",
+        search=" ".join([dataset.id, dataset.title, card["kind"], dataset.license, *card["chapters"]]).lower(),
+    )
+    if this.shown:
+        runtime.load_tensorflow()
+        records = Records(data / "tfrecords" / dataset.id)
+        this.split, rows = cards.samples(records)
+        if rows and cards.drawable(records.features):
+            cards.draw(records, folder / f"{dataset.id}.png")
+            width, height = size_of((folder / f"{dataset.id}.png").read_bytes())
+            this.picture = SimpleNamespace(width=width, height=height, count=len(rows))
+        elif rows:
+            this.table = cards.table(records.features, rows)
+    return this
 
 
 # ── the books ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlbooks import UserError, catalog, params, runtime
+from dlbooks import UserError, catalog, own, params, runtime
 from dlbooks.records import Records
 
 if TYPE_CHECKING:
@@ -47,11 +47,13 @@ class Run:
         key: str = "",
         tracker=None,
         quiet: bool = False,
+        swaps: dict[str, str] | None = None,
     ):
+        self.swaps = swaps or {}  # the chapter's data set → a person's own that takes its place
         self.chapter, self.params, self.profile, self.variant = chapter, parameters, profile, variant
         self.out, self.data = Path(out), data or runtime.root() / "data"
         self.bar = None
-        self.work = runtime.state() / "work" / chapter.id / (key or f"direct-{os.getpid()}")
+        self.work = runtime.state() / "work" / self.id / (key or f"direct-{os.getpid()}")
         self.tracker, self.quiet = tracker, quiet
         self.series: dict[str, list[tuple[int, float]]] = {}
         self.captions: dict[str, str] = {}
@@ -60,15 +62,30 @@ class Run:
         self.children: dict[str, dict] = {}
         self._records: dict[str, Records] = {}
 
+    @property
+    def id(self) -> str:
+        """The stage's name: the chapter's, or ``cifar10-cnn-on-my-photos``."""
+        return own.stage_id(self.chapter, self.swaps)
+
     # ── inputs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def records(self, name: str) -> Records:
-        """Reader of a data set that the chapter declares."""
+        """Reader of a data set that the chapter declares, or of the person's own that takes its place, in the same fields and shapes."""
         if name not in self.chapter.datasets:
             raise ValueError(f"{self.chapter.id} reads {name!r} but declares {self.chapter.datasets}")
         if name not in self._records:
-            self._records[name] = Records(self.data / "tfrecords" / name)
+            self._records[name] = self._own_records(name) if name in self.swaps else Records(self.data / "tfrecords" / name)
         return self._records[name]
+
+    def _own_records(self, name: str) -> Records:
+        """A person's own data as the chapter's; a chapter can do nothing without an example in every split."""
+        mine = self.swaps[name]
+        found = Records(self.data / "tfrecords" / mine, like=own.features_of(catalog.dataset(name).declaration))
+        if empty := [split for split, entry in found.info["splits"].items() if not entry["examples"]]:
+            raise UserError(
+                f"{mine} has no example in its split {', '.join(empty)}, {self.chapter.id} needs one: add files and run `dlbooks data add` again"
+            )
+        return found
 
     def needed(self, chapter_id: str) -> Path:
         """Output folder of another chapter that this one declares in ``needs``."""
@@ -204,7 +221,7 @@ class Run:
         """File or folder of the output that training, evaluation or export has left."""
         path = self.out / name
         if not path.exists():
-            raise UserError(f"{self.chapter.id} has not been trained here: run `dlbooks run {self.chapter.id}`")
+            raise UserError(f"{self.id} has not been trained here: run `{own.command(self.chapter, self.swaps)}`")
         return path
 
     def figure(self, name: str, figure, caption: str) -> None:
@@ -281,6 +298,8 @@ class Run:
     def finish(self) -> None:
         """Writes what describes the result, then drops the checkpoints."""
         self.json("run.json", {"profile": self.profile, "variant": self.variant, "parameters": self.params.model_dump(mode="json")})
+        if self._records:  # what it learned from, for imputing what is missing and noticing drift
+            self.json("data.json", {r.folder.name: {"version": r.path.name, **r.info} for _, r in sorted(self._records.items())})
         if self.chapter.picture and self.chapter.picture not in self.captions:
             raise ValueError(f"{self.chapter.id}: the picture {self.chapter.picture!r} is no figure of this run: {', '.join(self.captions)}")
         if self.captions:
@@ -300,15 +319,16 @@ def parameters_of(found: catalog.Declared, values: dict, profile: str, variant: 
     return params.validate(found.params, merged, f"{chapter_id}.{profile}")
 
 
-def input_hashes(chapter: catalog.Chapter) -> dict[str, str]:
-    """DVC's hash of every data set and chapter that is read, from ``dvc.lock``."""
+def input_hashes(chapter: catalog.Chapter, swaps: dict[str, str] | None = None) -> dict[str, str]:
+    """DVC's hash of every data set and chapter that is read, from ``dvc.lock``; ``swaps`` as ``Run``'s."""
     lock = runtime.root() / "dvc.lock"
     if not lock.exists():
         return {}
     from ruamel.yaml import YAML
 
     stages = (YAML(typ="safe").load(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
-    names = {**{d: f"preprocess@{d}" for d in chapter.datasets}, **{n: n for n in chapter.needs}}
+    read = [(swaps or {}).get(d, d) for d in chapter.datasets]
+    names = {**{d: f"preprocess@{d}" for d in read}, **{n: n for n in chapter.needs}}
     return {name: stages[stage]["outs"][0]["md5"] for name, stage in names.items() if stage in stages}
 
 
@@ -322,15 +342,16 @@ def work_key(chapter: catalog.Chapter, parameters: params.ChapterParams, inputs:
 
 
 def trained(name: str) -> Run:
-    """A ``Run`` over what a chapter left in ``data/runs``, with the parameters it was trained with; a lab without export needs none."""
-    found = catalog.chapter(name)
+    """A ``Run`` over what a stage left in ``data/runs``, with the parameters it was trained with; a lab without export needs none."""
+    stage = own.stage(name)
+    found = stage.found
     folder = runtime.root() / "data" / "runs" / name
     if not (folder / "run.json").exists():
         if not found.declaration.exports:
-            return Run(found.declaration, found.params(), profile="mini", out=folder)
-        raise UserError(f"{name} has not been trained here: run `dlbooks run {name}`")
+            return Run(found.declaration, found.params(), profile="mini", out=folder, swaps=stage.swaps)
+        raise UserError(f"{name} has not been trained here: run `{stage.command}`")
     kept = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     parameters = params.validate(found.params, kept["parameters"], name)
-    run = Run(found.declaration, parameters, profile=kept["profile"], variant=kept["variant"], out=folder)
+    run = Run(found.declaration, parameters, profile=kept["profile"], variant=kept["variant"], out=folder, swaps=stage.swaps)
     run.metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return run

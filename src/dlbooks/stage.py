@@ -41,18 +41,20 @@ def _dataset(name: str):
 
 
 def chapter(name: str) -> None:
+    from dlbooks import own
     from dlbooks.run import parameters_of
 
+    found = own.stage(name).found
     recipe = json.loads(os.environ.get("DLBOOKS_RECIPE", "{}"))  # set by `dlbooks run --variant` for its experiment
     values = params.read(runtime.root() / "params.yaml")
-    parameters_of(catalog.chapter(name), values, values["profile"], **recipe)  # a wrong word is refused before anything heavy is imported
+    parameters_of(found, values, values["profile"], **recipe)  # a wrong word is refused before anything heavy is imported
     sys.path.insert(0, str(runtime.root()))
     with Alone(name), prefect_server():
         from flows.chapter import chapter as flow
         from prefect import tags
         from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-        chapter = catalog.chapter(name).declaration
+        chapter = found.declaration
         # Heartbeats are for runs of hours: their thread ends up to a second after the flow.
         settings = {} if values["profile"] == "book" else {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
         try:

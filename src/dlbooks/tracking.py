@@ -119,7 +119,7 @@ class Tracker:
         self.flushed = time.monotonic()
         reap(self.store)
         chapter, parent = run.chapter, os.environ.get("DLBOOKS_PARENT_RUN")
-        name = chapter.id if run.variant is None else f"{chapter.id} · {run.variant}"
+        name = run.id if run.variant is None else f"{run.id} · {run.variant}"
         tags = {
             "mlflow.runName": name,
             "mlflow.source.name": str(chapter.path.relative_to(runtime.root())),
@@ -133,6 +133,7 @@ class Tracker:
             "dlbooks.hardware": runtime.hardware(),
             "dlbooks.host": socket.gethostname(),
             "dlbooks.process": process_mark(),
+            **own_data(run),
             **tags,
             **({"mlflow.parentRunId": parent} if parent else {}),
         }
@@ -147,7 +148,7 @@ class Tracker:
 
         found = []
         for name, digest in inputs.items():
-            kind = "tfrecords" if name in self.run.chapter.datasets else "runs"
+            kind = "runs" if name in self.run.chapter.needs else "tfrecords"
             source = json.dumps({"uri": f"data/{kind}/{name}"})
             found.append(DatasetInput(Dataset(name, digest[:36], "local", source), [InputTag("mlflow.data.context", "training")]))
         if found:
@@ -179,7 +180,7 @@ class Tracker:
         self.flush(force=True)
         run, now = self.run, int(time.time() * 1000)
         values = dict(run.metrics)
-        for name, number in reported(run.chapter, run.variant).items():
+        for name, number in ({} if run.swaps else reported(run.chapter, run.variant)).items():
             values[f"reported.{name}"] = number
         values |= {f"seconds.{k}": v for k, v in run.seconds.items()}
         self.store.log_batch(self.id, metrics=[Metric(k, float(v), now, 0) for k, v in values.items()])
@@ -196,7 +197,7 @@ class Tracker:
         """A finished run below this one, for ``Run.child``."""
         from mlflow.entities import Metric, Param, RunTag
 
-        label, now = f"{self.run.chapter.id} · {name}", int(time.time() * 1000)
+        label, now = f"{self.run.id} · {name}", int(time.time() * 1000)
         made = self.store.create_run(self.experiment_id, run_name=label)
         tags = {"mlflow.parentRunId": self.id, "dlbooks.child": name, "dlbooks.profile": self.run.profile}
         points = [Metric(k, float(v), now, step) for k, line in ({k: [(0, v)] for k, v in metrics.items()} | series).items() for step, v in line]
@@ -217,7 +218,7 @@ class Tracker:
         mlflow.set_experiment(experiment_id=self.experiment_id)  # where MLflow puts the model, whatever the run says
         mlflow.models.Model.log(
             artifact_path=None,
-            name=self.run.chapter.id,
+            name=self.run.id,
             flavor=mlflow_flavor,
             run_id=self.id,
             export=export,
@@ -258,7 +259,13 @@ def restored(name: str) -> None:
     run, store, now = trained(name), client(), int(time.time() * 1000)
     label = f"{name} · from cache"
     made = store.create_run(experiment(store, run.profile, run.chapter.family), run_name=label)
-    tags = {"dlbooks.chapter": name, "dlbooks.profile": run.profile, "dlbooks.restored": "yes", "mlflow.note.content": note(run)}
+    tags = {
+        "dlbooks.chapter": run.chapter.id,
+        "dlbooks.profile": run.profile,
+        "dlbooks.restored": "yes",
+        **own_data(run),
+        "mlflow.note.content": note(run),
+    }
     store.log_batch(
         made.info.run_id,
         metrics=[Metric(k, float(v), now, 0) for k, v in run.metrics.items()],
@@ -275,6 +282,11 @@ def parameters(run) -> list:
     return [Param(k, json.dumps(v) if isinstance(v, list | dict) else str(v)) for k, v in run.params.model_dump(mode="json").items()]
 
 
+def own_data(run) -> dict[str, str]:
+    """The tag of a run on a person's own data, which keeps it out of the ledger."""
+    return {"dlbooks.data": ", ".join(f"{replaced}={name}" for replaced, name in run.swaps.items())} if run.swaps else {}
+
+
 def reported(chapter: catalog.Chapter, variant: str | None) -> dict[str, float]:
     """The book's numbers for a variant, or for the default recipe those of the chapter's metrics."""
     if variant and chapter.variants[variant].reported:
@@ -285,8 +297,10 @@ def reported(chapter: catalog.Chapter, variant: str | None) -> dict[str, float]:
 def note(run) -> str:
     """The run's note in the UI: headline, the book's number, places."""
     chapter = run.chapter
-    said = reported(chapter, run.variant).get(chapter.headline)
+    said = None if run.swaps else reported(chapter, run.variant).get(chapter.headline)
     task = "" if run.profile == "book" else " (synthetic twin: not the book's task)"
+    if run.swaps:
+        task = f" on {', '.join(run.swaps.values())}, data of one's own: not the book's task"
     lines = [f"## {chapter.title}", f"**{chapter.headline} {run.metrics[chapter.headline]:.6g}**{task}"]
     if said is not None:
         lines.append(f"The book reports {said:g} on the real data.")

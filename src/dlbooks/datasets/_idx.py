@@ -10,12 +10,12 @@ import gzip
 import math
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from dlbooks import UserError
+from dlbooks.records import Rows
 
 FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
@@ -60,7 +60,7 @@ def write_pair(folder: Path, part: str, images: np.ndarray, labels: np.ndarray) 
         write(folder / name, array.astype(np.uint8))
 
 
-def examples(folder: Path, validation: int) -> dict[str, Iterator[dict]]:
+def examples(folder: Path, validation: int) -> dict[str, Rows]:
     """The four files → three splits; the first ``validation`` items of the training file are validation, as in the books.
 
     ``index`` is the position in upstream's file.
@@ -77,9 +77,9 @@ def examples(folder: Path, validation: int) -> dict[str, Iterator[dict]]:
     if validation >= total:
         raise UserError(f"validation = {validation}: {FILES['train'][1]} holds only {total} items")
 
-    def items(part: str, start: int, stop: int) -> Iterator[dict]:
+    def items(part: str, start: int, stop: int) -> Rows:
         images, labels = arrays[part]
-        return ({"image": images[i], "label": int(labels[i]), "index": i} for i in range(start, stop))
+        return Rows(range(start, stop), lambda i: {"image": images[i], "label": int(labels[i]), "index": i})
 
     return {
         "train": items("train", validation, total),

@@ -18,8 +18,6 @@ than chance. Every shape is its own mirror image and fits a crop of 24 × 24.
 from __future__ import annotations
 
 import io
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -27,11 +25,11 @@ import numpy as np
 from pydantic import Field
 
 from dlbooks import UserError
-from dlbooks.archives import pack
+from dlbooks.archives import Members, pack
 from dlbooks.catalog import Archive, DataSet
 from dlbooks.datasets._drawing import cosine, sine, uniform
 from dlbooks.params import DataSetParams
-from dlbooks.records import Feature
+from dlbooks.records import Feature, Rows
 
 DATASET = DataSet(
     id="cifar10",
@@ -168,9 +166,9 @@ def read_batch(name: str, data: bytes, count: int) -> tuple[np.ndarray, np.ndarr
     return rows[:, 1:].reshape(count, 3, 32, 32).transpose(0, 2, 3, 1), rows[:, 0]
 
 
-def binary_examples(archive: zipfile.ZipFile, params: Params) -> dict[str, Iterator[dict]]:
+def binary_examples(archive: Members, params: Params) -> dict[str, Rows]:
     """``index`` is the record's position in the five files one after the other, or in the test file."""
-    missing = [n for n in (*BATCHES, TEST) if n not in archive.namelist()]
+    missing = [n for n in (*BATCHES, TEST) if n not in archive.names]
     if missing:
         raise UserError(f"cifar10.zip holds no {', '.join(missing)}: fetch the data set again")
     sizes = (params.train // 5, params.test) if params.twin else (10_000, 10_000)
@@ -178,43 +176,44 @@ def binary_examples(archive: zipfile.ZipFile, params: Params) -> dict[str, Itera
     if params.validation >= total:
         raise UserError(f"validation = {params.validation}: the training files hold only {total} items")
 
-    def items(names, count, start, stop):
-        for number, name in enumerate(names):
-            if number * count < stop and (number + 1) * count > start:
-                images, labels = read_batch(name, archive.read(name), count)
-                for i in range(max(start - number * count, 0), min(stop - number * count, count)):
-                    yield {"image": images[i], "label": int(labels[i]), "index": number * count + i}
+    files = [read_batch(name, archive.read(name), sizes[0]) for name in BATCHES]
+    test = [read_batch(TEST, archive.read(TEST), sizes[1])]
+
+    def items(files, start, stop):
+        images, labels = (np.concatenate(part) for part in zip(*files, strict=True))
+        return Rows(range(start, stop), lambda i: {"image": images[i], "label": int(labels[i]), "index": i})
 
     border = total - params.validation
     return {
-        "train": items(BATCHES, sizes[0], 0, border),
-        "validation": items(BATCHES, sizes[0], border, total),
-        "test": items((TEST,), sizes[1], 0, sizes[1]),
+        "train": items(files, 0, border),
+        "validation": items(files, border, total),
+        "test": items(test, 0, sizes[1]),
     }
 
 
-def jpeg_examples(archive: zipfile.ZipFile, params: Params) -> dict[str, Iterator[dict]]:
-    """``index`` is the picture's position in its folder tree, sorted by class and number."""
+def jpeg_examples(archive: Members, params: Params) -> dict[str, Rows]:
+    """``index`` is the picture's position in its folder tree, sorted by class and number. The pictures stay JPEG."""
     from PIL import Image
 
     names = {part: [[] for _ in NAMES] for part in ("train", "test")}
-    for name in sorted(archive.namelist()):
+    for name in sorted(archive.names):
         part, label, _ = name.split("/")
         names[part][NAMES.index(label)].append(name)
     held_out = params.validation // 10
     if held_out >= min(map(len, names["train"])):
         raise UserError(f"validation = {params.validation}: the smallest class holds only {min(map(len, names['train']))} items")
 
-    def items(part, rows):
-        for index, label, name in rows:
-            try:
-                with Image.open(io.BytesIO(archive.read(name))) as picture:
-                    pixels = np.asarray(picture.convert("RGB"))
-            except (OSError, SyntaxError) as error:
-                raise UserError(f"cifar10.zip, {name}: damaged picture ({error})") from None
-            if pixels.shape != (32, 32, 3):
-                raise UserError(f"cifar10.zip, {name}: expected 32 × 32 pixels, found {pixels.shape[1]} × {pixels.shape[0]}")
-            yield {"image": pixels, "label": label, "index": index}
+    def make(row: tuple[int, int, str]) -> dict:
+        index, label, name = row
+        data = archive.read(name)
+        try:
+            with Image.open(io.BytesIO(data)) as picture:
+                width, height = picture.size  # of its header: the digest of the archive stands for the rest
+        except (OSError, SyntaxError) as error:
+            raise UserError(f"{archive.path}, {name}: damaged picture ({error})") from None
+        if (width, height) != (32, 32):
+            raise UserError(f"{archive.path}, {name}: expected 32 × 32 pixels, found {width} × {height}")
+        return {"image": data, "label": label, "index": index}
 
     rows = {"train": [], "validation": [], "test": []}
     for part, classes in names.items():
@@ -224,14 +223,17 @@ def jpeg_examples(archive: zipfile.ZipFile, params: Params) -> dict[str, Iterato
                 split = "validation" if part == "train" and place >= len(files) - held_out else part
                 rows[split].append((index, label, name))
                 index += 1
-    return {split: items(split, found) for split, found in rows.items()}
+    return {split: Rows(found, make) for split, found in rows.items()}
 
 
-def examples(folder: Path, params: Params) -> dict:
+def features(params: Params) -> dict[str, Feature]:
+    """The schema of an edition's records: pictures of the JPEG edition are stored as they come and decoded when they are read."""
+    jpeg = params.edition == "jpeg" and not params.twin
+    return {**FEATURES, "image": Feature("uint8", (32, 32, 3), "jpeg")} if jpeg else FEATURES
+
+
+def examples(folder: Path, params: Params) -> dict[str, Rows]:
     """The three splits, from whichever edition the zip holds."""
-    path = folder / "cifar10.zip"
-    if not path.exists():
-        raise UserError(f"{path} is missing: fetch the data set again")
-    archive = zipfile.ZipFile(path)
-    as_files = any(name.endswith(".jpg") for name in archive.namelist())
+    archive = Members(folder / "cifar10.zip")
+    as_files = any(name.endswith(".jpg") for name in archive.names)
     return (jpeg_examples if as_files else binary_examples)(archive, params)

@@ -15,8 +15,6 @@ from __future__ import annotations
 import io
 import re
 import wave
-import zipfile
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -27,7 +25,7 @@ from dlbooks import UserError, archives
 from dlbooks.catalog import Archive, DataSet
 from dlbooks.datasets._drawing import sine
 from dlbooks.params import DataSetParams
-from dlbooks.records import Feature
+from dlbooks.records import Feature, Rows
 
 DATASET = DataSet(
     id="fsdd",
@@ -66,37 +64,39 @@ FEATURES = {
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def examples(folder: Path, params: Params) -> dict[str, Iterator[dict]]:
-    path = folder / "fsdd.zip"
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+def examples(folder: Path, params: Params) -> dict[str, Rows]:
+    archive = archives.Members(folder / "fsdd.zip")
     found = []
-    for name in names:
+    for name in archive.names:
         match = re.fullmatch(r"recordings/(\d)_([a-z]+)_(\d+)\.wav", name)
         if not match or match[2] not in SPEAKERS:
-            raise UserError(f"{path}: {name} is not named recordings/{{digit}}_{{speaker}}_{{index}}.wav with a speaker of {', '.join(SPEAKERS)}")
+            raise UserError(
+                f"{archive.path}: {name} is not named recordings/{{digit}}_{{speaker}}_{{index}}.wav with a speaker of {', '.join(SPEAKERS)}"
+            )
         found.append((int(match[1]), SPEAKERS.index(match[2]), int(match[3]), name))
     found.sort()
+
+    def make(item: tuple[int, int, int, str]) -> dict:
+        label, speaker, index, name = item
+        return {"audio": read(archive.read(name), f"{archive.path}: {name}"), "label": label, "speaker": speaker, "index": index}
+
     return {
-        "train": read(path, [item for item in found if item[2] >= TEST]),
-        "test": read(path, [item for item in found if item[2] < TEST]),
+        "train": Rows([item for item in found if item[2] >= TEST], make),
+        "test": Rows([item for item in found if item[2] < TEST], make),
     }
 
 
-def read(path: Path, items: list[tuple[int, int, int, str]]) -> Iterator[dict]:
-    with zipfile.ZipFile(path) as archive:
-        for label, speaker, index, name in items:
-            try:
-                with wave.open(io.BytesIO(archive.read(name))) as file:
-                    form = file.getframerate(), file.getsampwidth() * 8, file.getnchannels()
-                    audio = np.frombuffer(file.readframes(file.getnframes()), "<i2" if form[1] == 16 else "u1")
-            except (wave.Error, EOFError) as error:
-                raise UserError(f"{path}: {name} is no PCM wav file: {error or 'it is cut short'}") from None
-            if form != (RATE, 16, 1) or not len(audio):
-                raise UserError(
-                    f"{path}: {name} has {form[0]} Hz, {form[1]} bit, {form[2]} channels, {len(audio)} samples; expected 8000 Hz, 16 bit, mono"
-                )
-            yield {"audio": audio, "label": label, "speaker": speaker, "index": index}
+def read(data: bytes, where: str) -> np.ndarray:
+    """The samples of a wav file of 8 kHz, 16 bit, mono; anything else is a ``UserError`` that begins with ``where``."""
+    try:
+        with wave.open(io.BytesIO(data)) as file:
+            form = file.getframerate(), file.getsampwidth() * 8, file.getnchannels()
+            audio = np.frombuffer(file.readframes(file.getnframes()), "<i2" if form[1] == 16 else "u1")
+    except (wave.Error, EOFError) as error:
+        raise UserError(f"{where} is no PCM wav file: {error or 'it is cut short'}") from None
+    if form != (RATE, 16, 1) or not len(audio):
+        raise UserError(f"{where} has {form[0]} Hz, {form[1]} bit, {form[2]} channels, {len(audio)} samples; expected 8000 Hz, 16 bit, mono")
+    return audio
 
 
 # ── the twin ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from dlbooks import UserError
 from dlbooks.catalog import DataSet, Source
-from dlbooks.datasets.shakespeare import read_text, split
+from dlbooks.datasets._text import read_text, split
 from dlbooks.params import DataSetParams
 from dlbooks.records import Feature
 

@@ -18,20 +18,18 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from dlbooks import UserError
-from dlbooks.archives import pack
+from dlbooks import UserError, images
+from dlbooks.archives import Members, pack
 from dlbooks.catalog import Archive, DataSet
 from dlbooks.datasets._drawing import cosine, sine, uniform
 from dlbooks.params import DataSetParams
-from dlbooks.records import Feature
+from dlbooks.records import Feature, Rows
 
 DATASET = DataSet(
     id="satellite",
@@ -57,6 +55,10 @@ class Params(DataSetParams):
     """tiles per class in the twin's training folders"""
     validation: int = Field(20, ge=2, le=200)
     """tiles per class in the twin's validation folders"""
+    size: int = Field(0, ge=0, le=4096)
+    """pixels of the shorter side that larger tiles are shrunk to; 0 keeps upstream's size"""
+    quality: int = Field(0, ge=0, le=100)
+    """JPEG quality of tiles that are encoded again; 0 keeps upstream's bytes"""
 
 
 NAMES = ("glacier", "rock", "urban", "water", "wetland", "wood")
@@ -74,37 +76,36 @@ SIDE = 64  # pixels of a twin's tile
 SEED = 331
 
 
-def examples(folder: Path, params: Params) -> dict[str, Iterator[dict]]:
+def examples(folder: Path, params: Params) -> dict[str, Rows]:
     """Splits ``train``, ``validation`` and ``test`` from the zip; a file that fits no pattern is named."""
-    path = folder / "satellite.zip"
+    archive = Members(folder / "satellite.zip")
     chosen: dict[str, list[tuple[str, int, int, int]]] = {"train": [], "validation": [], "test": []}
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(archive.namelist()):
-            match = re.fullmatch(rf"{TOP}/(train|validation)/(\w+)/(\d+)_(\d+)_\d+\.jpg", name)
-            if not match or match[2] not in NAMES:
-                raise UserError(f"{path}: {name!r} is not {TOP}/train|validation/<{'|'.join(NAMES)}>/<x>_<y>_<zoom>.jpg")
-            x, y = int(match[3]), int(match[4])
-            if params.split == "blocked":
-                share = _share(f"{x // BLOCK} {y // BLOCK}")
-                side = "train" if share < 0.7 else "validation" if share < 0.8 else "test"
-            else:
-                side = "test" if match[1] == "validation" else "validation" if _share(name) < 0.1 else "train"
-            chosen[side].append((name, NAMES.index(match[2]), x, y))
-    return {side: _items(path, rows) for side, rows in chosen.items()}
+    for name in sorted(archive.names):
+        match = re.fullmatch(rf"{TOP}/(train|validation)/(\w+)/(\d+)_(\d+)_\d+\.jpg", name)
+        if not match or match[2] not in NAMES:
+            raise UserError(f"{archive.path}: {name!r} is not {TOP}/train|validation/<{'|'.join(NAMES)}>/<x>_<y>_<zoom>.jpg")
+        x, y = int(match[3]), int(match[4])
+        if params.split == "blocked":
+            share = _share(f"{x // BLOCK} {y // BLOCK}")
+            side = "train" if share < 0.7 else "validation" if share < 0.8 else "test"
+        else:
+            side = "test" if match[1] == "validation" else "validation" if _share(name) < 0.1 else "train"
+        chosen[side].append((name, NAMES.index(match[2]), x, y))
+
+    def make(row: tuple[str, int, int, int]) -> dict:
+        name, label, x, y = row
+        data = archive.read(name)
+        if not data.startswith(b"\xff\xd8"):
+            raise UserError(f"{archive.path}: {name} is no JPEG picture")
+        picture, _ = images.stored(data, f"{archive.path}: {name}", params.size, params.quality)
+        return {"image": picture, "image/filename": name.removeprefix(TOP + "/"), "label": label, "tile_x": x, "tile_y": y}
+
+    return {side: Rows(rows, make) for side, rows in chosen.items()}
 
 
 def _share(text: str) -> float:
     """A number in 0 … 1 that depends on the text alone."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
-
-
-def _items(path: Path, rows: list[tuple[str, int, int, int]]) -> Iterator[dict]:
-    with zipfile.ZipFile(path) as archive:
-        for name, label, x, y in rows:
-            data = archive.read(name)
-            if not data.startswith(b"\xff\xd8"):
-                raise UserError(f"{path}: {name} is no JPEG picture")
-            yield {"image": data, "image/filename": name.removeprefix(TOP + "/"), "label": label, "tile_x": x, "tile_y": y}
 
 
 # ## The twin

@@ -13,13 +13,12 @@ character tells two bits more than none, the last four leave half a bit: the ent
 from __future__ import annotations
 
 import random
-import unicodedata
 from pathlib import Path
 
 from pydantic import Field
 
-from dlbooks import UserError
 from dlbooks.catalog import DataSet, Source
+from dlbooks.datasets._text import read_text, split
 from dlbooks.params import DataSetParams
 from dlbooks.records import Feature
 
@@ -80,21 +79,6 @@ def twin(folder: Path, params: Params) -> None:
         parts.append(f"{rng.choice(SPEAKERS)}:\n{lines}\n")
         length += len(parts[-1])
     (folder / "input.txt").write_text("".join(parts)[: params.characters], encoding="utf-8")
-
-
-def read_text(path: Path) -> str:
-    """A UTF-8 file in Unicode's composed form; a wrong byte is named with its place."""
-    data = path.read_bytes()
-    try:
-        return unicodedata.normalize("NFC", data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path.name} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}") from None
-
-
-def split(items):
-    """The first 90 %, the next 5 %, the last 5 % of a sequence."""
-    ends = [round(len(items) * share) for share in (0, 0.9, 0.95, 1)]
-    return {name: items[a:b] for name, a, b in zip(("train", "validation", "test"), ends[:-1], ends[1:], strict=True)}
 
 
 def examples(folder: Path, params: Params) -> dict:

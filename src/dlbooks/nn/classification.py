@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from dlbooks import UserError, export, figures, images
+from dlbooks.features import fitted
 from dlbooks.nn import metrics
 
 MISTAKES = 36  # wrong test pictures shown
@@ -46,6 +47,11 @@ def smoothed_cross_entropy(smoothing: float) -> Callable:
         return -(1 - smoothing) * tf.gather(log_p, labels, batch_dims=1) - smoothing * tf.reduce_mean(log_p, -1)
 
     return loss
+
+
+def bounded(params, examples: int):
+    """``params`` with a ``batch_size`` of at most all examples: a person's own data may be few."""
+    return params if params.batch_size <= examples else params.model_copy(update={"batch_size": examples})
 
 
 def evaluate_classifier(run, logits: np.ndarray, test: dict[str, np.ndarray], names: list[str]) -> dict[str, float]:
@@ -136,7 +142,8 @@ def classifier_export(run, model: keras.Model, names: list[str], sample: np.ndar
             raise ValueError(
                 f"{run.chapter.id}: the exported {what} gives probabilities {apart:.2g} away from the model's, at most {limit:g} is right"
             )
-    if (agreement := (dynamic.argmax(1) == expected.argmax(1)).mean()) < 0.98:
+    agreement = (dynamic.argmax(1) == expected.argmax(1)).mean()
+    if agreement < 0.98 and (1 - agreement) * len(sample) > 1.5:  # of few pictures one may differ
         raise ValueError(f"{run.chapter.id}: TFLite with 8-bit weights agrees on {agreement:.1%} of the classes, at least 98 % is right")
 
 
@@ -159,13 +166,19 @@ def predict_pictures(
 ) -> list[dict]:
     """Classifies picture files and folders with the exported SavedModel and prints one line for each: file, then class and probability.
 
-    ``prepare`` turns a decoded picture (PIL ``mode``) into the net's uint8 ``[H, W, C]``. With ``out`` writes ``predictions.csv`` (file, rank,
+    ``prepare`` turns a decoded picture (PIL ``mode``) into the net's uint8 ``[H, W, C]``; a gray one that was trained on a person's own data is only
+    cropped and resized, as those were. With ``out`` writes ``predictions.csv`` (file, rank,
     class_id, class, probability, logit) and ``predictions.png`` (each picture beside its bars). Returns the rows of the CSV.
     """
     folder = run.exported()
     names = (folder / "assets.extra" / "labels.txt").read_text(encoding="utf-8").splitlines()
     if not 1 <= int(top) <= len(names):
         raise UserError(f"top = {top}: must be between 1 and {len(names)}, the number of classes")
+    if run.swaps and mode == "L":
+
+        def prepare(picture):
+            return fitted(tf.constant(picture[..., None]), (28, 28, 1)).numpy()
+
     files, pictures = images.files(inputs), []
     for file in files:
         picture = images.read(file, mode)

@@ -25,10 +25,17 @@ PATHS = 200  # futures drawn for a band
 # ── data ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def load_series(records, name: str) -> dict:
-    """One series of the records: ``times`` int64 [T], ``values`` (and ``clean``, if it is known) float64 [T, F], ``train_length``, ``period``."""
+def load_series(records, name: str, features: int = 0) -> dict:
+    """One series of the records: ``times`` int64 [T], ``values`` (and ``clean``, if it is known) float64 [T, F], ``train_length``, ``period``.
+
+    A person's own data set, of which ``records`` are a view, has names of its own: its first series is taken, which must have ``features`` variables.
+    """
+    own = bool(getattr(records, "like", None))
     for item in records.batches("train", 1):
-        if np.asarray(item["name"][0]).item().decode() == name:
+        found_name = np.asarray(item["name"][0]).item().decode()
+        if own and (count := int(item["num_features"][0])) != features:
+            raise UserError(f"{records.folder.name}: {found_name} has {count} variables, this chapter reads {features}")
+        if own or found_name == name:
             shape = (-1, int(item["num_features"][0]))
             found = {k: np.asarray(item[k][0], np.float64).reshape(shape) for k in ("values", "clean") if k in item}
             counts = {k: int(item[k][0]) for k in ("train_length", "period")}

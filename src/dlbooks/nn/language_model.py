@@ -348,7 +348,8 @@ def primer(text: str, ending: str, length: int = 8 * 13) -> str:
 
     A network trained with carried states has hardly ever seen a text begin: from zero states its first line is poor.
     """
-    return text[: text.rindex(ending) + len(ending)][-length:]
+    end = text.rfind(ending)  # a person's own text may have none
+    return text[: end + len(ending) if end >= 0 else None][-length:]
 
 
 def sampler(model: RecurrentLM, vocabulary: Vocabulary, before: str) -> Callable[..., list[str]]:

@@ -75,7 +75,7 @@ from pydantic import Field
 from dlbooks import figures
 from dlbooks.catalog import Chapter, Metric, Variant
 from dlbooks.nn.augment import alternating, central_crop, crop, flip, jitter, mirror, pad_crop, views
-from dlbooks.nn.classification import classifier_export, evaluate_classifier, forward, predict_pictures, smoothed_cross_entropy
+from dlbooks.nn.classification import bounded, classifier_export, evaluate_classifier, forward, predict_pictures, smoothed_cross_entropy
 from dlbooks.nn.layers import FusedBatchNorm, LocalResponseNorm
 from dlbooks.nn.metrics import accuracy, cross_entropy, log_softmax
 from dlbooks.nn.training import Ema, compiled_epoch, precision
@@ -87,6 +87,7 @@ CHAPTER = Chapter(
     family="classification",
     sources=["B1 2.1", "B1 2.2", "B5 5.1"],
     datasets=["cifar10"],
+    own_data=["cifar10"],
     headline="test_accuracy",
     metrics={
         "test_accuracy": Metric(better="higher", reported=0.866, source="B1 2.2.5, precision @ 1 from step 150,000", floor=0.8),
@@ -156,10 +157,11 @@ class Params(ChapterParams):
 L = keras.layers
 
 
-def build(params: Params) -> keras.Model:
+def build(params: Params, classes: int = 10) -> keras.Model:
     side = side_of(params)
     image = keras.Input((side, side, 3), dtype="uint8" if params.net == "fast" else "float32", name="image")
-    return keras.Model(image, fast(image, params.width) if params.net == "fast" else two_stages(image, params.width, params.net))
+    net = fast(image, params.width, classes) if params.net == "fast" else two_stages(image, params.width, params.net, classes)
+    return keras.Model(image, net)
 
 
 def side_of(params: Params) -> int:
@@ -173,7 +175,7 @@ def standardized(x):
     return (x - mean) / ops.maximum(deviation, float(np.prod(x.shape[1:])) ** -0.5)
 
 
-def two_stages(x, width: int, net: str):
+def two_stages(x, width: int, net: str, classes: int):
     def options(deviation, bias=0.0, decay=0.0):
         return {
             "kernel_initializer": keras.initializers.TruncatedNormal(stddev=deviation),
@@ -189,10 +191,10 @@ def two_stages(x, width: int, net: str):
     x = L.Dense(384, "relu", name="dense1", **options(0.04, 0.1, 0.004))(L.Flatten()(x))
     x = L.Dropout(0.5)(x) if net == "cifarnet" else x
     x = L.Dense(192, "relu", name="features", **options(0.04, 0.1, 0.004))(x)
-    return L.Dense(10, dtype="float32", name="logits", **options(1 / 192))(x)
+    return L.Dense(classes, dtype="float32", name="logits", **options(1 / 192))(x)
 
 
-def fast(x, width: int):
+def fast(x, width: int, classes: int):
     x = L.Rescaling(1 / 64, -2.0)(x)
     x = ops.silu(L.Conv2D(24, 2, use_bias=False, trainable=False, name="whiten")(x))
     for stage, maps in enumerate((width, 2 * width, 4 * width), 1):
@@ -207,7 +209,7 @@ def fast(x, width: int):
             x = L.MaxPooling2D(2, name=f"pool{stage}")(x) if part == 1 else x
             x = ops.silu(FusedBatchNorm(scale=False, momentum=0.8, epsilon=1e-5, name=f"norm{stage}{part}")(x))
     x = L.Rescaling(1 / 9, dtype="float32")(L.GlobalMaxPooling2D(name="features", dtype="float32")(x))
-    return L.Dense(10, use_bias=False, dtype="float32", name="logits", kernel_initializer=uniform())(x)
+    return L.Dense(classes, use_bias=False, dtype="float32", name="logits", kernel_initializer=uniform())(x)
 
 
 def uniform():
@@ -268,10 +270,11 @@ def changes(p: Params):
     return shift if p.net == "fast" else book
 
 
-def fit(run, p: Params, data: dict, watched: dict, label: str, log) -> tuple[keras.Model, list[float]]:
+def fit(run, p: Params, data: dict, watched: dict, classes: int, label: str, log) -> tuple[keras.Model, list[float]]:
     """Trains one net; ``log(step, loss, rate, logits)`` after every pass. Returns it, with averaged weights, and the seconds of its passes."""
+    p = bounded(p, len(data["label"]))
     with precision(run.profile):
-        model = build(p)
+        model = build(p, classes)
     if p.net == "fast":
         model.get_layer("whiten").kernel.assign(whitening(data["image"][:2000]))
     x, y = tf.constant(data["image"]), tf.constant(data["label"])
@@ -297,12 +300,12 @@ def train(run):
     splits = [records.arrays("train")] if p.hold_out else [records.arrays("train"), records.arrays("validation")]
     data = {name: np.concatenate([s[name] for s in splits]) for name in ("image", "label")}
     watched = records.arrays("validation" if p.hold_out else "test")
-    labels = watched["label"]
+    labels, classes = watched["label"], len(records.names())
 
     def full(step, mean, rate, logits):
         run.log(step, loss=mean, learning_rate=rate, validation_loss=cross_entropy(logits, labels), validation_accuracy=accuracy(logits, labels))
 
-    model, seconds = fit(run, p, data, watched, "passes", full)
+    model, seconds = fit(run, p, data, watched, classes, "passes", full)
     if seconds:
         run.timing(seconds_per_epoch=float(np.median(seconds)))
     if p.label_smoothing and p.hold_out:
@@ -312,7 +315,7 @@ def train(run):
     small = {"net": "fast", "width": p.pair_width, "epochs": p.pair_epochs, "batch_size": p.pair_batch, "learning_rate": p.pair_batch * 0.4 / 256}
     for name, augment in (("with_augmentation", True), ("without_augmentation", False)):
         pair = p.model_copy(update={**small, "augment": augment, "ema": 0.0, "label_smoothing": 0.2})
-        fit(run, pair, data, watched, name, lambda step, _, __, logits, name=name: run.log(step, **{name: accuracy(logits, labels)}))
+        fit(run, pair, data, watched, classes, name, lambda step, _, __, logits, name=name: run.log(step, **{name: accuracy(logits, labels)}))
 
 
 def rescale(model: keras.Model, logits: np.ndarray, labels: np.ndarray) -> None:
@@ -328,13 +331,13 @@ def rescale(model: keras.Model, logits: np.ndarray, labels: np.ndarray) -> None:
 def evaluate(run) -> dict:
     p, records = run.params, run.records("cifar10")
     test = records.arrays("test")
-    model = run.load(build(p))
+    model = run.load(build(p, len(records.names())))
     score, pictures = forward(model), central_crop(test["image"], side_of(p))
     logits = one = score(pictures)
     if p.net == "fast":
         logits = averaged([one, *map(score, views(pictures)[1:])])
     run.figure("samples.png", sample_figure(test, records.names()), "Ten test pictures of each class")
-    run.figure("augmentation.png", augmentation_figure(p, test["image"][:5]), AUGMENTED[p.net])
+    run.figure("augmentation.png", augmentation_figure(p, test["image"][np.arange(5) % len(test["image"])]), AUGMENTED[p.net])
     kernels = np.asarray(model.get_layer("whiten" if p.net == "fast" else "conv1").kernel)
     run.figure(
         "kernels.png", kernel_figure(kernels), "Kernels of the first layer as colors: blobs that answer to a color, stripes that answer to an edge"
@@ -387,7 +390,7 @@ def augmentation_figure(p: Params, images: np.ndarray):
 
 def sample_figure(test: dict, names: list[str]):
     """Ten pictures per class, one class a row, in one mosaic."""
-    mosaic = np.full((340, 340, 3), 255, np.uint8)
+    mosaic = np.full((34 * len(names), 340, 3), 255, np.uint8)
     for label in range(len(names)):
         for column, image in enumerate(test["image"][test["label"] == label][:10]):
             mosaic[34 * label : 34 * label + 32, 34 * column : 34 * column + 32] = image
@@ -410,7 +413,7 @@ def kernel_figure(kernels: np.ndarray):
 def export(run):
     records, p = run.records("cifar10"), run.params
     sample = central_crop(records.arrays("validation")["image"][:100], side_of(p))
-    classifier_export(run, run.load(build(p)), records.names(), sample)
+    classifier_export(run, run.load(build(p, len(records.names()))), records.names(), sample)
 
 
 # ## Use

@@ -41,7 +41,7 @@ from pydantic import Field
 
 from dlbooks.catalog import Chapter, Metric, Variant
 from dlbooks.nn.augment import flip
-from dlbooks.nn.classification import classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures
+from dlbooks.nn.classification import bounded, classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures
 from dlbooks.nn.metrics import accuracy, cross_entropy
 from dlbooks.nn.training import Adam, Ema, compiled_epoch, precision
 from dlbooks.params import ChapterParams
@@ -52,6 +52,7 @@ CHAPTER = Chapter(
     family="classification",
     sources=["B4 3.1.3", "B4 3.2.8", "B4 3.2.9"],
     datasets=["fashion-mnist"],
+    own_data=["fashion-mnist"],
     headline="test_accuracy",
     metrics={
         "test_accuracy": Metric(better="higher", reported=0.8984, source="B4 3.2.8, epoch 20", floor=0.85),
@@ -106,11 +107,11 @@ class Params(ChapterParams):
 
 
 # ## Models
-def build(params: Params) -> keras.Model:
+def build(params: Params, classes: int = 10) -> keras.Model:
     image = keras.Input((28, 28, 1), dtype="uint8", name="image")
     x = keras.layers.Rescaling(1 / 255)(image)
     x = {"mlp": mlp, "conv": simple_conv_net}[params.net](x, params)
-    return keras.Model(image, keras.layers.Dense(10, dtype="float32", kernel_initializer="lecun_normal", name="logits")(x))
+    return keras.Model(image, keras.layers.Dense(classes, dtype="float32", kernel_initializer="lecun_normal", name="logits")(x))
 
 
 def mlp(x, params: Params):
@@ -168,9 +169,9 @@ def train(run):
     p, records = run.params, run.records("fashion-mnist")
     images, labels = training_pictures(p, records)
     held_out = records.arrays("validation" if p.hold_out else "test")
-    x, y = tf.constant(images), tf.constant(labels)
+    x, y, p = tf.constant(images), tf.constant(labels), bounded(p, len(labels))
     with precision(run.profile):
-        model = build(p)
+        model = build(p, len(records.names()))
     rate, steps = p.learning_rate, p.epochs * (len(x) // p.batch_size)
     if p.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(0.0, steps - steps // 20, warmup_target=rate, warmup_steps=max(1, steps // 20))
@@ -204,7 +205,7 @@ def evaluate(run) -> dict:
     records = run.records("fashion-mnist")
     images, labels = training_pictures(run.params, records)
     test = records.arrays("test")
-    score = forward(run.load(build(run.params)))
+    score = forward(run.load(build(run.params, len(records.names()))))
     metrics = evaluate_classifier(run, score(test["image"]), test, records.names())
     on_training = accuracy(score(images), labels)
     return {
@@ -217,7 +218,7 @@ def evaluate(run) -> dict:
 
 def export(run):
     records = run.records("fashion-mnist")
-    classifier_export(run, run.load(build(run.params)), records.names(), records.arrays("validation")["image"][:100])
+    classifier_export(run, run.load(build(run.params, len(records.names()))), records.names(), records.arrays("validation")["image"][:100])
 
 
 # ## Use

@@ -44,7 +44,7 @@ from pydantic import Field
 from dlbooks import figures
 from dlbooks.catalog import Chapter, Metric, Variant
 from dlbooks.nn.augment import affine
-from dlbooks.nn.classification import classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures
+from dlbooks.nn.classification import bounded, classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures
 from dlbooks.nn.metrics import accuracy, cross_entropy
 from dlbooks.nn.training import Adam, Ema, compiled_epoch, precision, shuffled
 from dlbooks.params import ChapterParams
@@ -55,6 +55,7 @@ CHAPTER = Chapter(
     family="classification",
     sources=["B1 1.2.2", "B5 7.2.3", "B5 9.4"],
     datasets=["mnist"],
+    own_data=["mnist"],
     headline="test_accuracy",
     metrics={
         "test_accuracy": Metric(better="higher", reported=0.9922, source="B5 9.4", floor=0.97),
@@ -109,16 +110,16 @@ class Params(ChapterParams):
 # ## The four networks
 # `b1` starts from small random kernels with a positive bias, so that no rectifier is dead at the start; `b5` has no biases at all. The last hidden
 # layer is `features` in each.
-def build(params: Params) -> keras.Model:
+def build(params: Params, classes: int = 10) -> keras.Model:
     image = keras.Input((28, 28, 1), dtype="uint8", name="image")
-    x = {"b1": b1, "keras": keras_example, "b5": b5, "best": best}[params.net](keras.layers.Rescaling(1 / 255)(image))
+    x = {"b1": b1, "keras": keras_example, "b5": b5, "best": best}[params.net](keras.layers.Rescaling(1 / 255)(image), classes)
     return keras.Model(image, x)
 
 
 L = keras.layers
 
 
-def b1(x):
+def b1(x, classes: int):
     def options():
         return {"kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.1), "bias_initializer": keras.initializers.Constant(0.1)}
 
@@ -126,18 +127,18 @@ def b1(x):
         x = L.Conv2D(maps, 5, padding="same", activation="relu", name=f"conv{number}", **options())(x)
         x = L.MaxPooling2D(2, name=f"pool{number}")(x)
     x = L.Dense(1024, "relu", name="features", **options())(L.Flatten()(x))
-    return L.Dense(10, dtype="float32", name="logits", **options())(L.Dropout(0.5)(x))
+    return L.Dense(classes, dtype="float32", name="logits", **options())(L.Dropout(0.5)(x))
 
 
-def keras_example(x):
+def keras_example(x, classes: int):
     x = L.Conv2D(32, 3, activation="relu", name="conv1")(x)
     x = L.Conv2D(32, 3, activation="relu", name="conv2")(x)
     x = L.Dropout(0.25)(L.MaxPooling2D(2, name="pool1")(x))
     x = L.Dense(128, "relu", name="features")(L.Flatten()(x))
-    return L.Dense(10, dtype="float32", name="logits")(L.Dropout(0.5)(x))
+    return L.Dense(classes, dtype="float32", name="logits")(L.Dropout(0.5)(x))
 
 
-def b5(x):
+def b5(x, classes: int):
     def options():
         return {"use_bias": False, "kernel_initializer": keras.initializers.RandomNormal(stddev=0.01)}
 
@@ -145,17 +146,17 @@ def b5(x):
         x = L.Conv2D(maps, 3, padding="same", activation="relu", name=f"conv{number}", **options())(x)
         x = L.Dropout(0.2)(L.MaxPooling2D(2, padding="same", name=f"pool{number}")(x))
     x = L.Dense(625, "relu", name="features", **options())(L.Flatten()(x))
-    return L.Dense(10, dtype="float32", name="logits", **options())(L.Dropout(0.5)(x))
+    return L.Dense(classes, dtype="float32", name="logits", **options())(L.Dropout(0.5)(x))
 
 
 # `best` puts pooling before batch norm and rectifier wherever both meet: the result is nearly the same, the work on the large maps a quarter.
-def best(x):
+def best(x, classes: int):
     for number, (maps, kernel, pool) in enumerate([(32, 5, True), (48, 3, False), (48, 3, True), (96, 3, False), (96, 3, False)], 1):
         x = L.Conv2D(maps, kernel, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"conv{number}")(x)
         x = L.MaxPooling2D(2, name=f"pool{number}")(x) if pool else x
         x = L.ReLU(name=f"relu{number}")(L.BatchNormalization(name=f"norm{number}")(x))
     x = L.GlobalAveragePooling2D(name="features")(x)
-    return L.Dense(10, dtype="float32", name="logits")(L.Dropout(0.3)(x))
+    return L.Dense(classes, dtype="float32", name="logits")(L.Dropout(0.3)(x))
 
 
 # ## Training
@@ -184,10 +185,10 @@ def train(run):
     if not p.shuffle:
         upstream = np.argsort(np.concatenate([s["index"] for s in splits]), kind="stable")
         x, y = x[upstream], y[upstream]
-    x, y = tf.constant(x), tf.constant(y)
+    x, y, p = tf.constant(x), tf.constant(y), bounded(p, len(y))
     watched = records.arrays("validation" if p.hold_out else "test")
     with precision(run.profile):
-        model = build(p)
+        model = build(p, len(records.names()))
     optimizer = optimizer_of(p)
     ema = Ema(model, p.ema) if p.ema else None
     turned = None if not p.augment else lambda images, seed: affine(images, seed, rotation=10 * p.augment, shift=2 * p.augment, zoom=0.1 * p.augment)
@@ -214,7 +215,7 @@ def train(run):
 def evaluate(run) -> dict:
     records = run.records("mnist")
     test = records.arrays("test")
-    model = run.load(build(run.params))
+    model = run.load(build(run.params, len(records.names())))
     logits = forward(model)(test["image"])
     run.figure(
         "kernels.png",
@@ -259,7 +260,7 @@ def map_figure(model: keras.Model, image: np.ndarray):
 
 def export(run):
     records = run.records("mnist")
-    classifier_export(run, run.load(build(run.params)), records.names(), records.arrays("validation")["image"][:100])
+    classifier_export(run, run.load(build(run.params, len(records.names()))), records.names(), records.arrays("validation")["image"][:100])
 
 
 # ## Use

@@ -45,7 +45,7 @@ from pydantic import Field
 from dlbooks.catalog import Chapter, Metric, Variant
 from dlbooks.chapters.classification._distributions import Distributions
 from dlbooks.nn.augment import affine
-from dlbooks.nn.classification import classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures, smoothed_cross_entropy
+from dlbooks.nn.classification import bounded, classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures, smoothed_cross_entropy
 from dlbooks.nn.metrics import accuracy, cross_entropy
 from dlbooks.nn.training import Adam, compiled_epoch, precision, shuffled
 from dlbooks.params import ChapterParams
@@ -56,6 +56,7 @@ CHAPTER = Chapter(
     family="classification",
     sources=["B5 3.2", "B5 4.8.1", "B5 4.10.3", "B5 9.3"],
     datasets=["mnist"],
+    own_data=["mnist"],
     headline="test_accuracy",
     metrics={
         "test_accuracy": Metric(better="higher", reported=0.9687, source="B5 9.3, step 960", floor=0.94),
@@ -111,47 +112,47 @@ class Params(ChapterParams):
 
 # ## The four networks
 # Pre-activation (`dense…`) and activation (`relu…`, the last one `features`) are layers of their own, so that both can be watched.
-def build(params: Params) -> keras.Model:
+def build(params: Params, classes: int = 10) -> keras.Model:
     image = keras.Input((28, 28, 1), dtype="uint8", name="image")
     x = keras.layers.Rescaling(1 / 255, -0.5 if params.net == "reader" else 0.0)(image)
     x = keras.layers.Flatten(name="pixels")(x)
-    return keras.Model(image, {"summaries": summaries, "restore": restore, "reader": reader, "best": best}[params.net](x))
+    return keras.Model(image, {"summaries": summaries, "restore": restore, "reader": reader, "best": best}[params.net](x, classes))
 
 
 L, truncated = keras.layers, keras.initializers.TruncatedNormal
 
 
-def summaries(x):
+def summaries(x, classes: int):
     def options():
         return {"kernel_initializer": truncated(stddev=0.1), "bias_initializer": keras.initializers.Constant(0.1)}
 
     x = L.Dropout(0.1)(L.ReLU(name="features")(L.Dense(500, name="dense1", **options())(x)))
-    return L.Dense(10, dtype="float32", name="logits", **options())(x)
+    return L.Dense(classes, dtype="float32", name="logits", **options())(x)
 
 
-def restore(x):
+def restore(x, classes: int):
     def options():
         return {"use_bias": False, "kernel_initializer": keras.initializers.RandomNormal(stddev=0.01)}
 
     x = L.Dropout(0.2)(x)
     for number, name in enumerate(("relu1", "features"), 1):
         x = L.Dropout(0.5)(L.ReLU(name=name)(L.Dense(625, name=f"dense{number}", **options())(x)))
-    return L.Dense(10, dtype="float32", name="logits", **options())(x)
+    return L.Dense(classes, dtype="float32", name="logits", **options())(x)
 
 
-def reader(x):
+def reader(x, classes: int):
     for number, (units, name) in enumerate(((128, "relu1"), (32, "features")), 1):
         x = L.Dense(units, name=f"dense{number}", kernel_initializer=truncated(stddev=x.shape[-1] ** -0.5))(x)
         x = L.ReLU(name=name)(x)
-    return L.Dense(10, dtype="float32", name="logits", kernel_initializer=truncated(stddev=32**-0.5))(x)
+    return L.Dense(classes, dtype="float32", name="logits", kernel_initializer=truncated(stddev=32**-0.5))(x)
 
 
-def best(x):
+def best(x, classes: int):
     x = L.Dropout(0.2)(x)
     for number, name in enumerate(("relu1", "features"), 1):
         x = L.Dense(1024, use_bias=False, kernel_initializer="he_normal", name=f"dense{number}")(x)
         x = L.Dropout(0.4)(L.ReLU(name=name)(L.BatchNormalization(name=f"norm{number}")(x)))
-    return L.Dense(10, dtype="float32", name="logits")(x)
+    return L.Dense(classes, dtype="float32", name="logits")(x)
 
 
 # ## Training
@@ -180,9 +181,9 @@ def train(run):
     p, records = run.params, run.records("mnist")
     data, held_out, test = (records.arrays(split) for split in ("train", "validation", "test"))
     upstream = np.argsort(data["index"], kind="stable")
-    x, y = tf.constant(data["image"][upstream]), tf.constant(data["label"][upstream])
+    x, y, p = tf.constant(data["image"][upstream]), tf.constant(data["label"][upstream]), bounded(p, len(upstream))
     with precision(run.profile):
-        model = build(p)
+        model = build(p, len(records.names()))
     optimizer = optimizer_of(p)
     moved = None if not p.shift else lambda images, seed: affine(images, seed, shift=p.shift)
     epoch, score = compiled_epoch(model, optimizer, smoothed_cross_entropy(p.label_smoothing), augment=moved), forward(model)
@@ -214,7 +215,7 @@ def train(run):
 def evaluate(run) -> dict:
     records = run.records("mnist")
     test = records.arrays("test")
-    model = run.load(build(run.params))
+    model = run.load(build(run.params, len(records.names())))
     logits = forward(model)(test["image"])
     run.json("restore.json", restore_example(model, test))
     at, losses = dict(run.series["accuracy_test"]), dict(run.series["loss"])
@@ -247,7 +248,7 @@ def restore_example(model: keras.Model, test: dict) -> dict:
 
 def export(run):
     records = run.records("mnist")
-    classifier_export(run, run.load(build(run.params)), records.names(), records.arrays("validation")["image"][:100])
+    classifier_export(run, run.load(build(run.params, len(records.names()))), records.names(), records.arrays("validation")["image"][:100])
 
 
 # ## Use

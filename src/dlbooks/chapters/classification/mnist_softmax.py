@@ -40,7 +40,7 @@ from pydantic import Field
 
 from dlbooks import figures
 from dlbooks.catalog import Chapter, Metric, Variant
-from dlbooks.nn.classification import classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures
+from dlbooks.nn.classification import bounded, classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures
 from dlbooks.nn.metrics import accuracy, cross_entropy
 from dlbooks.nn.training import Adam, compiled_epoch, shuffled
 from dlbooks.params import ChapterParams
@@ -51,6 +51,7 @@ CHAPTER = Chapter(
     family="classification",
     sources=["B1 1.1", "B1 1.2.1", "B5 4.3", "B5 9.1", "B5 9.2"],
     datasets=["mnist"],
+    own_data=["mnist"],
     headline="test_accuracy",
     metrics={
         "test_accuracy": Metric(better="higher", reported=0.9185, source="B1 1.2.1", floor=0.90),
@@ -103,14 +104,14 @@ class Params(ChapterParams):
 # ## Model
 # Scaling to [0, 1] is part of the model, so nobody who uses it can forget it. Zeros are a fine start here: without a hidden layer there is no
 # symmetry to break, every column of $W$ gets its own gradient from its own labels.
-def build(params: Params) -> keras.Model:
+def build(params: Params, classes: int = 10) -> keras.Model:
     image = keras.Input((28, 28, 1), dtype="uint8", name="image")
     x = keras.layers.Rescaling(1 / 255)(image)
     x = keras.layers.Flatten(name="pixels" if params.hidden else "features")(x)
     if params.hidden:
         x = keras.layers.Dense(params.hidden, "relu", kernel_initializer="he_normal", name="features")(x)
     penalty = keras.regularizers.L2(params.l2) if params.l2 else None
-    return keras.Model(image, keras.layers.Dense(10, kernel_initializer="zeros", kernel_regularizer=penalty, name="logits")(x))
+    return keras.Model(image, keras.layers.Dense(classes, kernel_initializer="zeros", kernel_regularizer=penalty, name="logits")(x))
 
 
 def loss(params: Params):
@@ -125,10 +126,10 @@ EVERY = 50
 
 
 def train(run):
-    p = run.params
-    data, held_out = run.records("mnist").arrays("train"), run.records("mnist").arrays("validation")
-    x, y = tf.constant(data["image"]), tf.constant(data["label"])
-    model = build(p)
+    records = run.records("mnist")
+    data, held_out = records.arrays("train"), records.arrays("validation")
+    x, y, p = tf.constant(data["image"]), tf.constant(data["label"]), bounded(run.params, len(data["label"]))
+    model = build(p, len(records.names()))
     optimizer = {"sgd": keras.optimizers.SGD, "adam": Adam}[p.optimizer](p.learning_rate)
     epoch, score = compiled_epoch(model, optimizer, loss(p)), forward(model)
     for part in run.epochs(-(-p.steps // EVERY), f"{EVERY} steps", model=model, optimizer=optimizer):
@@ -150,29 +151,32 @@ def train(run):
 def evaluate(run) -> dict:
     records = run.records("mnist")
     test, names = records.arrays("test"), records.names()
-    model = run.load(build(run.params))
+    model = run.load(build(run.params, len(names)))
     logits = forward(model)(test["image"])
-    half = len(logits) // 2
+    half = max(1, len(logits) // 2)
     if not run.params.hidden:
         caption = "The ten templates: red pixels speak for the class, blue ones against it. The zero wants an empty middle"
+        caption = "A template for every class: red pixels speak for it, blue ones against it" if run.swaps else caption
         run.figure("weights.png", templates(np.asarray(model.get_layer("logits").kernel), names), caption)
     show_data(run, records, names)
     run.json("accuracy_example.json", accuracy_example())
     return {
         **evaluate_classifier(run, logits, test, names),
         "test_accuracy_first_half": accuracy(logits[:half], test["label"][:half]),
-        "test_accuracy_last_half": accuracy(logits[half:], test["label"][half:]),
+        "test_accuracy_last_half": accuracy(logits[-half:], test["label"][-half:]),
     }
 
 
 def templates(kernel: np.ndarray, names: list[str]):
-    """Columns of W ``[784, 10]`` as pictures, red above and blue below zero."""
-    figure, axes = figures.new(7.2, 3.3, 2, 5)
+    """Columns of W ``[784, K]`` as pictures, red above and blue below zero."""
+    rows = -(-len(names) // 5)
+    figure, axes = figures.new(7.2, 1.65 * rows, rows, 5)
     reach = np.abs(kernel).max()
     for k, cell in enumerate(axes.ravel()):
-        drawn = cell.imshow(kernel[:, k].reshape(28, 28), cmap="RdBu_r", vmin=-reach, vmax=reach, interpolation="nearest")
         cell.set_axis_off()
-        cell.set_title(names[k])
+        if k < len(names):
+            drawn = cell.imshow(kernel[:, k].reshape(28, 28), cmap="RdBu_r", vmin=-reach, vmax=reach, interpolation="nearest")
+            cell.set_title(names[k])
     figure.colorbar(drawn, ax=axes, shrink=0.8, label="weight")
     return figure
 
@@ -192,7 +196,7 @@ def show_data(run, records, names):
     axes.set_title(f"A {names[labels[0]]} is 28 × 28 numbers")
     caption = f"The first training digit, a {names[labels[0]]}, as the matrix of its gray values: 0 is background, 255 full ink"
     run.figure("digit_matrix.png", figure, caption)
-    codes = [" ".join(map(str, row)) for row in np.eye(10, dtype=int)[labels]]
+    codes = [" ".join(map(str, row)) for row in np.eye(len(names), dtype=int)[labels]]
     run.table("labels.csv", [{"index": int(data["index"][i]), "label": int(k), "one_hot": c} for i, k, c in zip(first, labels, codes, strict=True)])
 
 
@@ -214,7 +218,7 @@ def accuracy_example() -> dict:
 
 def export(run):
     records = run.records("mnist")
-    classifier_export(run, run.load(build(run.params)), records.names(), records.arrays("validation")["image"][:100])
+    classifier_export(run, run.load(build(run.params, len(records.names()))), records.names(), records.arrays("validation")["image"][:100])
 
 
 # ## Use

@@ -51,6 +51,7 @@ CHAPTER = Chapter(
     family="language",
     sources=["B1 12.3", "B1 12.5"],
     datasets=["shakespeare"],
+    own_data=["shakespeare"],
     headline="valid_bits_per_char",
     metrics={
         "valid_bits_per_char": Metric(better="lower", floor=0.7),
