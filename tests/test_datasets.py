@@ -224,7 +224,7 @@ def test_sample_pictures(twins, tmp_path):
 
 
 def test_every_declaration_is_complete():
-    for name, declaration in catalog.datasets().items():
+    for name, declaration in ((n, d) for n, d in catalog.datasets().items() if not d.own):
         assert declaration.license and declaration.citation, name
         assert declaration.homepage.startswith("http") or not declaration.files, name
         assert all(f.name and (isinstance(f, Archive) or len(f.sha256) == 64 or len(f.sha1) == 40) for f in declaration.files), name

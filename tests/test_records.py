@@ -270,6 +270,30 @@ def test_missing_shard_split_and_folder(tmp_path):
         Records(tmp_path / "nothing").arrays("train")
 
 
+def test_a_streamed_split_that_is_cut_between_two_items(tmp_path, monkeypatch):
+    write(tmp_path / "set", 20, shards=2)
+    path = tmp_path / "set" / "1.0.0" / SHARD
+    path.write_bytes(path.read_bytes()[: spans(path.read_bytes())[7][0]])
+    monkeypatch.setattr(records, "IN_MEMORY", 0)
+    with pytest.raises(UserError, match=f"damaged record file {SHARD}, 7 items instead of 10"):
+        Records(tmp_path / "set").batches("train", 4)
+
+
+def test_a_damaged_streamed_split_is_named_by_the_stage(tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    from dlbooks import runtime, stage
+
+    write(tmp_path / "data" / "tfrecords" / "mnist", 20)
+    path = next((tmp_path / "data").rglob("*train*"))
+    path.write_bytes(path.read_bytes()[:-9] + b"x" + path.read_bytes()[-8:])
+    monkeypatch.setattr(records, "IN_MEMORY", 0)
+    with pytest.raises(tf.errors.DataLossError):
+        list(Records(tmp_path / "data" / "tfrecords" / "mnist").batches("train", 4))
+    monkeypatch.setattr(runtime, "root", lambda: tmp_path)
+    assert path.name in stage.damaged("mnist-softmax") and "dvc repro preprocess@mnist" in stage.damaged("mnist-softmax")
+
+
 # ── batches ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

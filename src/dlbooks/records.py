@@ -337,7 +337,8 @@ class Records:
         return "" if position == expected else f"{position} items instead of {expected}"
 
     def damage(self, split: str) -> UserError:
-        """What is wrong with a split whose reading failed: the shard and the item, by name."""
+        """What is wrong with a split whose reading failed: the shard and the item, by name. A split that is streamed raises TensorFlow's own
+        ``DataLossError`` on the way; this names it."""
         for file, expected in self._shards(split):
             if fault := self._fault(file, expected):
                 return UserError(f"damaged record file {file.name}, {fault}; {self._remedy}")
@@ -393,11 +394,9 @@ class Records:
             rows = self._serialized(split)
             try:
                 if pictures:
-                    batches = tf.data.Dataset.from_tensor_slices(rows).batch(256)
-                    parts = list(
-                        batches.map(lambda r: self._finish(schema.parse(self.features, r), pictures), num_parallel_calls=2, deterministic=True)
-                    )
-                    parts = parts or [self._finish(schema.parse(self.features, rows), pictures)]
+                    read = tf.autograph.experimental.do_not_convert(lambda r: self._finish(schema.parse(self.features, r), pictures))
+                    batches = tf.data.Dataset.from_tensor_slices(rows).batch(256).map(read, num_parallel_calls=2, deterministic=True)
+                    parts = list(batches) or [read(rows)]
                     parsed = {name: tf.concat([part.pop(name) for part in parts], 0) for name in self.features}
                 else:
                     parsed = schema.parse(self.features, rows)
@@ -508,26 +507,30 @@ class Records:
         passes = tf.data.Dataset.range(epoch, 2**62 if repeat is None else epoch + repeat)
         if in_memory:
             rows, key = self._serialized(split), (split, *pictures.items())
-            first, later = passes, passes.take(0)
-            if not any(f.ragged for f in self.features.values()) and self._bytes(count, pictures, mean) <= DECODED:
-                first, later = (later, first) if key in self._passed else (passes.take(1), passes.skip(1))
-                self._passed.add(key)
-            data = first.flat_map(graph(lambda n: planned(n, 0, rows)))
-            data = data.map(graph(lambda places, *s: fresh(tf.gather(rows, trimmed(places)), s)), **parallel)
-            if first is not passes:
-                data = data.concatenate(later.flat_map(graph(lambda n: gathering(n, self._kept(split, pictures)))))
+            kept = not any(f.ragged for f in self.features.values()) and self._bytes(count, pictures, mean) <= DECODED
+            if kept and key in self._passed:
+                whole = self._whole(split, pictures)
+                data = passes.flat_map(graph(lambda n: gathering(n, whole)))
+            else:
+                data = (passes.take(1) if kept else passes).flat_map(graph(lambda n: planned(n, 0, rows)))
+                data = data.map(graph(lambda places, *s: fresh(tf.gather(rows, trimmed(places)), s)), **parallel)
+                if kept and repeat != 1:
+                    data = data.concatenate(passes.skip(1).flat_map(graph(lambda n: gathering(n, self._kept(split, pictures)))))
+            self._passed.add(key)
         else:
             names = tf.constant(self.files(split))
+            if sum(os.path.getsize(file) for file in self.files(split)) != self.info["splits"][split]["bytes"]:
+                raise self.damage(split)
             together = max(1, int(BLOCK / mean) // (size * shard[1])) * size * shard[1]
 
             def blocks(number):
                 files = tf.random.experimental.stateless_shuffle(names, [tf.cast(seed, tf.int64), number]) if shuffle else names
                 at_once = min(4, len(self.files(split))) if shuffle else None
                 found = tf.data.TFRecordDataset(files, buffer_size=1 << 20, num_parallel_reads=at_once).batch(together).enumerate()
-                return found.flat_map(graph(lambda index, rows: block(number, index, rows)))
+                return found.flat_map(graph(lambda block, rows: within(number, block, rows)))
 
-            def block(number, index, rows):
-                return planned(number, index, rows).map(graph(lambda places, *s: (tf.gather(rows, trimmed(places)), *s)))
+            def within(number, block, rows):
+                return planned(number, block, rows).map(graph(lambda places, *s: (tf.gather(rows, trimmed(places)), *s)))
 
             data = passes.flat_map(graph(blocks)).skip(skip).map(graph(lambda rows, *s: fresh(rows, s)), **parallel)
         for function in [lambda batch: self._padded(batch, pad)] * bool(pad) + [map] * bool(map):

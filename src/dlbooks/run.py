@@ -74,18 +74,14 @@ class Run:
         if name not in self.chapter.datasets:
             raise ValueError(f"{self.chapter.id} reads {name!r} but declares {self.chapter.datasets}")
         if name not in self._records:
-            self._records[name] = self._own_records(name) if name in self.swaps else Records(self.data / "tfrecords" / name)
+            mine = self.swaps.get(name, name)
+            found = Records(self.data / "tfrecords" / mine, like=own.features_of(catalog.dataset(name).declaration))
+            if mine != name and (empty := [split for split, entry in found.info["splits"].items() if not entry["examples"]]):
+                raise UserError(
+                    f"{mine} has no example in its split {', '.join(empty)}, {self.chapter.id} needs one: add files and run `dlbooks data add` again"
+                )
+            self._records[name] = found
         return self._records[name]
-
-    def _own_records(self, name: str) -> Records:
-        """A person's own data as the chapter's; a chapter can do nothing without an example in every split."""
-        mine = self.swaps[name]
-        found = Records(self.data / "tfrecords" / mine, like=own.features_of(catalog.dataset(name).declaration))
-        if empty := [split for split, entry in found.info["splits"].items() if not entry["examples"]]:
-            raise UserError(
-                f"{mine} has no example in its split {', '.join(empty)}, {self.chapter.id} needs one: add files and run `dlbooks data add` again"
-            )
-        return found
 
     def needed(self, chapter_id: str) -> Path:
         """Output folder of another chapter that this one declares in ``needs``."""

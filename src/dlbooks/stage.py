@@ -185,9 +185,28 @@ def main(argv: list[str]) -> int:
         if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error) or "disk is full" in str(error):
             print(f"error: no space left on the disk of {runtime.root()}: free some and run the command again", file=sys.stderr, flush=True)
             return 2
+        if type(error).__name__ == "DataLossError" and argv[0] == "chapter" and (words := damaged(argv[1])):
+            print(f"error: {words}", file=sys.stderr, flush=True)
+            return 2
         raise
     note_seconds(" ".join(argv), time.monotonic() - began)
     return 0
+
+
+def damaged(name: str) -> str:
+    """What is wrong with the records of a stage that could not be read to their end."""
+    from dlbooks import digests, own
+    from dlbooks.records import Records
+
+    stage = own.stage(name)
+    for dataset in stage.found.declaration.datasets:
+        dataset = stage.swaps.get(dataset, dataset)
+        records = Records(runtime.root() / "data" / "tfrecords" / dataset)
+        try:
+            digests.check(records.path, f"delete {records.folder} and run `dvc repro preprocess@{dataset}`")
+        except UserError as error:
+            return str(error)
+    return ""
 
 
 def end_with(pids: str) -> None:

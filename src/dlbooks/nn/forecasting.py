@@ -28,19 +28,19 @@ PATHS = 200  # futures drawn for a band
 def load_series(records, name: str, features: int = 0) -> dict:
     """One series of the records: ``times`` int64 [T], ``values`` (and ``clean``, if it is known) float64 [T, F], ``train_length``, ``period``.
 
-    A person's own data set, of which ``records`` are a view, has names of its own: its first series is taken, which must have ``features`` variables.
+    A person's own series have other names: with ``features``, the first one is taken where there is none of that name; it must have so many variables.
     """
-    own = bool(getattr(records, "like", None))
-    for item in records.batches("train", 1):
-        found_name = np.asarray(item["name"][0]).item().decode()
-        if own and (count := int(item["num_features"][0])) != features:
-            raise UserError(f"{records.folder.name}: {found_name} has {count} variables, this chapter reads {features}")
-        if own or found_name == name:
-            shape = (-1, int(item["num_features"][0]))
-            found = {k: np.asarray(item[k][0], np.float64).reshape(shape) for k in ("values", "clean") if k in item}
-            counts = {k: int(item[k][0]) for k in ("train_length", "period")}
-            return {"times": np.asarray(item["times"][0]), **found, **counts}
-    raise UserError(f"{records.folder.name} holds no series {name!r}")
+    items = {np.asarray(item["name"][0]).item().decode(): item for item in records.batches("train", 1)}
+    chosen = name if name in items or not features else next(iter(items), name)
+    if chosen not in items:
+        raise UserError(f"{records.folder.name} holds no series {name!r}")
+    item = items[chosen]
+    count = int(item["num_features"][0])
+    if features and count != features:
+        raise UserError(f"{records.folder.name}: {chosen} has {count} variables, this chapter reads {features}")
+    found = {k: np.asarray(item[k][0], np.float64).reshape(-1, count) for k in ("values", "clean") if k in item}
+    counts = {k: int(item[k][0]) for k in ("train_length", "period")}
+    return {"times": np.asarray(item["times"][0]), **found, **counts}
 
 
 def random_windows(values: np.ndarray, length: int, batch: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
