@@ -162,6 +162,8 @@ def to_tfds(features: dict[str, Feature]) -> dict:
     for name, feature in features.items():
         outer, slash, inner = name.partition("/")
         if feature.ragged and slash:
+            if outer in features:
+                raise ValueError(f"{outer} and {name} cannot both be fields: the second is part of a sequence of that name")
             kept = fields.setdefault(outer, _sequence(_dictionary({})))
             kept["sequence"]["feature"]["featuresDict"]["features"][inner] = _item(inner, feature)
         elif feature.ragged and (feature.names or feature.encoding == "text"):

@@ -23,7 +23,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -257,7 +257,7 @@ class Records:
     like: dict[str, Feature] = field(default_factory=dict, repr=False)
     _rows: dict = field(default_factory=dict, repr=False)
     _tensors: dict = field(default_factory=dict, repr=False)
-    _passed: set = field(default_factory=set, repr=False)
+    _stores: dict = field(default_factory=dict, repr=False)
 
     @cached_property
     def path(self) -> Path:
@@ -457,8 +457,9 @@ class Records:
         - ``shard=(index, count)`` gives one of ``count`` workers its part; with ``drop_remainder`` all get the same number of batches.
         - ``map`` gets and returns a batch; ``augment(batch, seed)`` as well, with a seed ``[2]`` for stateless draws that no other batch of any pass has.
 
-        A split is parsed per batch in its first pass, so that the first batch comes at once; where it takes less than 1 GB parsed and decoded,
-        later passes, of this dataset or of the next one that this object makes, gather from memory.
+        A split is parsed and decoded batch by batch in its first pass, so that the first batch comes at once; where it takes less than 1 GB so,
+        later passes, of this dataset or of the next one that these records give, gather from memory. Iterating over the same dataset again,
+        as Keras's ``fit`` does for every epoch, goes on with the next passes.
         """
         import tensorflow as tf
 
@@ -467,74 +468,85 @@ class Records:
         options.threading.private_threadpool_size = 2
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         count, mean = self.count(split), self.info["splits"][split]["bytes"] / max(1, self.count(split))
-        in_memory = mean * count <= IN_MEMORY
-        order = _Order(size, shuffle, seed, *shard, drop_remainder, tuple(buckets[1]) if buckets else (), epoch, skip if in_memory else 0)
+        order = _Order(size, shuffle, seed, *shard, drop_remainder, tuple(buckets[1]) if buckets else ())
         parallel = {"num_parallel_calls": 2, "deterministic": deterministic}
         graph = tf.autograph.experimental.do_not_convert  # functions without control flow: converting them takes a second
 
         def plan(number, block, rows):
-            """Positions in a block, a row per batch, and a seed for each; how many rows are whole, the others end with -1."""
-            lengths = self._lengths(rows, buckets[0]) if buckets else tf.zeros([0], tf.int64)
-            inputs = [number, tf.cast(block, tf.int64), tf.size(rows), lengths]
-            places, seeds, whole = tf.numpy_function(order.plan, inputs, [tf.int64, tf.int32, tf.int64], stateful=False)
-            found = (tf.ensure_shape(places, (None, size)), tf.ensure_shape(seeds, (None, 2)))
-            return (found if augment else found[:1]), tf.ensure_shape(whole, ())
+            places, seeds = order.plan(number, block, tf.size(rows), self._lengths(rows, buckets[0]) if buckets else None)
+            return (places, seeds) if augment else (places,)
 
-        def planned(number, block, rows):
-            return tf.data.Dataset.from_tensor_slices(plan(number, block, rows)[0])
+        def seeded(batch, seed):
+            return (batch, *seed) if seed else batch
 
         def trimmed(places):
             return tf.ensure_shape(places, (size,)) if drop_remainder else tf.boolean_mask(places, places >= 0)
 
-        def fresh(rows, seeds):
-            batch = self._finish(schema.parse(self.features, rows), pictures)
-            return (batch, *seeds) if seeds else batch
+        def fresh(rows):
+            return self._finish(schema.parse(self.features, rows), pictures)
 
-        def gathering(number, tensors):
-            """One pass gathered from memory, many batches by one op call: a third of what a call per batch costs."""
-            parts, whole = plan(number, 0, rows)
-            together = max(1, min(TOGETHER, GATHERED // max(1, int(size * self._bytes(1, pictures, mean)))))
+        def within(number, block, rows):
+            """Serialized examples of a block, batch by batch."""
+            batches = tf.data.Dataset.from_tensor_slices(plan(number, block, rows))
+            return batches.map(graph(lambda places, *seed: (tf.gather(rows, trimmed(places)), *seed)))
 
-            def gather(places, seeds):
-                batch = {name: tf.gather(values, places) for name, values in tensors.items()}
-                return (batch, *seeds) if seeds else batch
+        def blocks(number):
+            """A split too large for memory, a block after the other."""
+            files = tf.constant(self.files(split))
+            files = tf.random.experimental.stateless_shuffle(files, [tf.cast(seed, tf.int64), number]) if shuffle else files
+            at_once = min(4, len(self.files(split))) if shuffle else None
+            together = max(1, int(BLOCK / mean) // (size * shard[1])) * size * shard[1]
+            found = tf.data.TFRecordDataset(files, buffer_size=1 << 20, num_parallel_reads=at_once).batch(together).enumerate()
+            return found.flat_map(graph(lambda block, rows: within(number, block, rows)))
 
-            most = tf.data.Dataset.from_tensor_slices(tuple(p[:whole] for p in parts)).batch(together)
-            rest = tf.data.Dataset.from_tensor_slices(tuple(p[whole:] for p in parts))
-            most = most.map(graph(lambda places, *s: gather(places, s))).unbatch()
-            return most.concatenate(rest.map(graph(lambda places, *s: gather(trimmed(places), s))))
+        def kept(number, rows, store):
+            """One pass of a split that is parsed and decoded once: kept batch by batch as it comes, later gathered, many batches by one call."""
 
-        passes = tf.data.Dataset.range(epoch, 2**62 if repeat is None else epoch + repeat)
-        if in_memory:
-            rows, key = self._serialized(split), (split, *pictures.items())
-            kept = not any(f.ragged for f in self.features.values()) and self._bytes(count, pictures, mean) <= DECODED
-            if kept and key in self._passed:
-                whole = self._whole(split, pictures)
-                data = passes.flat_map(graph(lambda n: gathering(n, whole)))
-            else:
-                data = (passes.take(1) if kept else passes).flat_map(graph(lambda n: planned(n, 0, rows)))
-                data = data.map(graph(lambda places, *s: fresh(tf.gather(rows, trimmed(places)), s)), **parallel)
-                if kept and repeat != 1:
-                    data = data.concatenate(passes.skip(1).flat_map(graph(lambda n: gathering(n, self._kept(split, pictures)))))
-            self._passed.add(key)
-        else:
-            names = tf.constant(self.files(split))
+            def read(places, *seed):
+                places = trimmed(places)
+                return fresh(tf.gather(rows, places)), places, *seed
+
+            def keep(batch, places, *seed):
+                with tf.control_dependencies(store.put(places, batch)):
+                    return seeded({n: tf.identity(v) for n, v in batch.items()}, seed)
+
+            def gather(places, *seed):
+                return seeded(store.take(places), seed)
+
+            planned = plan(number, 0, rows)
+            ready, whole = store.ready(planned[0]), planned[0][:, -1] >= 0
+            parts = (tf.fill(tf.shape(whole), ~ready), ready & whole, ready & ~whole)
+            first, most, rest = (tf.data.Dataset.from_tensor_slices(tuple(p[chosen] for p in planned)) for chosen in parts)
+            together = max(1, min(TOGETHER, GATHERED // max(1, size * store.item)))
+            first = first.map(graph(read), **parallel).map(graph(keep))
+            most = most.batch(together).map(graph(gather)).unbatch()
+            return first.concatenate(most).concatenate(rest.map(graph(lambda places, *seed: gather(trimmed(places), *seed))))
+
+        # Whoever iterates over the same dataset again, as Keras's `fit` does for every epoch, goes on with the next passes.
+        begun, many = tf.Variable(-1, dtype=tf.int64, trainable=False), 2**40 if repeat is None else repeat
+        start = tf.data.Dataset.range(1).map(graph(lambda _: epoch + many * begun.assign_add(1)))
+        passes = start.flat_map(graph(lambda first: tf.data.Dataset.range(first, first + many)))
+        read = graph(lambda rows, *seed: seeded(fresh(rows), seed))
+        if mean * count > IN_MEMORY:
             if sum(os.path.getsize(file) for file in self.files(split)) != self.info["splits"][split]["bytes"]:
                 raise self.damage(split)
-            together = max(1, int(BLOCK / mean) // (size * shard[1])) * size * shard[1]
-
-            def blocks(number):
-                files = tf.random.experimental.stateless_shuffle(names, [tf.cast(seed, tf.int64), number]) if shuffle else names
-                at_once = min(4, len(self.files(split))) if shuffle else None
-                found = tf.data.TFRecordDataset(files, buffer_size=1 << 20, num_parallel_reads=at_once).batch(together).enumerate()
-                return found.flat_map(graph(lambda block, rows: within(number, block, rows)))
-
-            def within(number, block, rows):
-                return planned(number, block, rows).map(graph(lambda places, *s: (tf.gather(rows, trimmed(places)), *s)))
-
-            data = passes.flat_map(graph(blocks)).skip(skip).map(graph(lambda rows, *s: fresh(rows, s)), **parallel)
+            data = passes.flat_map(graph(blocks)).skip(skip).map(read, **parallel)
+        else:
+            rows = self._serialized(split)
+            if self._bytes(count, pictures, mean) > DECODED or any(f.ragged for f in self.features.values()):
+                data = passes.flat_map(graph(lambda n: within(n, 0, rows))).skip(skip).map(read, **parallel)
+            elif shuffle or augment:
+                key = (split, *pictures.items())
+                if key not in self._stores:
+                    self._stores[key] = _Store(count, self._spec(pictures))
+                data = passes.flat_map(graph(lambda n: kept(n, rows, self._stores[key]))).skip(skip)
+            else:  # every pass has the same batches
+                key = (split, *pictures.items(), *astuple(order))
+                if key not in self._stores:
+                    self._stores[key] = within(tf.constant(0, tf.int64), 0, rows).map(read, **parallel).cache()
+                data = self._stores[key].repeat(repeat).skip(skip)
         for function in [lambda batch: self._padded(batch, pad)] * bool(pad) + [map] * bool(map):
-            data = data.map(lambda batch, *s, f=function: (f(batch), *s) if s else f(batch), **parallel)
+            data = data.map(lambda batch, *seed, f=function: seeded(f(batch), seed), **parallel)
         if augment:
             data = data.map(augment, **parallel)
         return data.with_options(options).prefetch(2)
@@ -543,22 +555,16 @@ class Records:
         """Size of a split that is parsed and decoded."""
         return count * (mean + sum(math.prod(shape) for shape in pictures.values()))
 
-    def _kept(self, split: str, pictures: dict[str, tuple[int, int, int]]) -> dict:
-        """Inside of a dataset: the whole split parsed and decoded, when the first pass that gathers from it begins."""
+    def _spec(self, pictures: dict[str, tuple[int, int, int]]) -> dict:
+        """Types and shapes of a batch ``[n, …]``."""
         import tensorflow as tf
 
-        types, shapes = {}, {}
+        found = {}
         for name, feature in self.features.items():
             stored = feature.encoding == "text" or (feature.picture and name not in pictures)
-            types[name] = tf.string if stored else tf.uint8 if name in pictures else tf.as_dtype(feature.dtype)
-            shapes[name] = () if stored else pictures.get(name, feature.shape)
-
-        def load():
-            whole = self._whole(split, pictures)
-            return [whole[name].numpy() if kind == tf.string else np.asarray(memoryview(whole[name])) for name, kind in types.items()]
-
-        values = tf.numpy_function(load, [], list(types.values()), stateful=False)
-        return {name: tf.ensure_shape(value, (None, *shapes[name])) for name, value in zip(types, values, strict=True)}
+            shape, dtype = ((), tf.string) if stored else (pictures[name], tf.uint8) if name in pictures else (feature.shape, feature.dtype)
+            found[name] = tf.TensorSpec((None, *shape), dtype)
+        return found
 
     def _lengths(self, rows, name: str):
         """Lengths of one feature of serialized examples, int64 ``[n]``."""
@@ -600,32 +606,64 @@ class _Order:
     count: int
     drop_remainder: bool
     bounds: tuple[int, ...]
-    epoch: int
-    skip: int
 
-    def plan(self, number: int, block: int, rows: int, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.int64]:
-        """Positions int64 ``[batches, size]`` of a block in one pass (-1 at the end of shorter batches, which come last), seeds int32
-        ``[batches, 2]``, and how many batches are whole."""
-        rng = np.random.default_rng([self.seed, int(number), int(block)])
-        order = rng.permutation(int(rows)) if self.shuffle else np.arange(int(rows))
+    def plan(self, number, block, rows, lengths=None):
+        """Positions int64 ``[batches, size]`` of a block in one pass, -1 at the end of shorter batches, which come last; seeds int32 ``[batches, 2]``.
+
+        TensorFlow's own operations alone: Python called in the middle of a dataset can hang when that is dropped.
+        """
+        import tensorflow as tf
+
+        key = tf.stack([tf.cast(self.seed, tf.int64), number * 2**20 + tf.cast(block, tf.int64)])
+        order = tf.range(tf.cast(rows, tf.int64))
+        if self.shuffle:
+            order = tf.random.experimental.stateless_shuffle(order, key)
         if self.drop_remainder:
-            order = order[: len(order) // self.count * self.count]
+            order = order[: tf.cast(rows, tf.int64) // self.count * self.count]
         order = order[self.index :: self.count]
         groups = [order]
         if self.bounds:
-            bucket = np.searchsorted(self.bounds, lengths[order])
-            groups = [order[bucket == b] for b in range(len(self.bounds) + 1)]
-        batches = []
-        for group in groups:
-            filled = np.full(-(-len(group) // self.size) * self.size, -1, np.int64)
-            filled[: len(group)] = group
-            batches.append(filled.reshape(-1, self.size))
-        places = np.concatenate(batches)
+            bucket = tf.searchsorted(tf.constant(self.bounds, tf.int64), tf.gather(lengths, order))
+            groups = [tf.boolean_mask(order, bucket == b) for b in range(len(self.bounds) + 1)]
+        places = tf.concat([tf.reshape(tf.pad(g, [[0, -tf.size(g) % self.size]], constant_values=-1), (-1, self.size)) for g in groups], 0)
         whole = places[:, -1] >= 0
-        full, rest = places[whole], places[~whole]
+        full = places[whole]
         if self.bounds and self.shuffle:
-            full = full[rng.permutation(len(full))]
-        places = full if self.drop_remainder else np.concatenate([full, rest])
-        seeds = rng.integers(0, 2**31 - 1, (len(places), 2), np.int32)
-        start = self.skip if number == self.epoch else 0
-        return places[start:], seeds[start:], np.int64(max(0, len(full) - start))
+            full = tf.random.experimental.stateless_shuffle(full, key + tf.constant([1, 0], tf.int64))
+        places = full if self.drop_remainder else tf.concat([full, places[~whole]], 0)
+        seeds = tf.random.stateless_uniform((tf.shape(places)[0], 2), key + tf.constant([2, 0], tf.int64), 0, 2**31 - 1, tf.int32)
+        return tf.ensure_shape(places, (None, self.size)), seeds
+
+
+class _Store:
+    """A split parsed and decoded, filled while it is read for the first time."""
+
+    def __init__(self, count: int, spec: dict):
+        import tensorflow as tf
+
+        def empty(shape, dtype):  # memory is taken when it is written
+            return tf.Variable(tf.raw_ops.Empty(shape=(count, *shape), dtype=dtype), trainable=False)
+
+        self.values = {name: empty(s.shape[1:], s.dtype) for name, s in spec.items()}
+        self.there = tf.Variable(tf.zeros([count], tf.bool), trainable=False)
+        self.item = sum(s.dtype.size * math.prod(s.shape[1:]) for s in spec.values())  # bytes of one example
+
+    def ready(self, places):
+        """Whether all examples of a pass are there."""
+        import tensorflow as tf
+
+        return tf.reduce_all(tf.gather(self.there, tf.maximum(places, 0)))
+
+    def put(self, places, batch: dict) -> list:
+        """Operations that keep a batch."""
+        import tensorflow as tf
+
+        done = [variable.scatter_update(tf.IndexedSlices(batch[name], places)) for name, variable in self.values.items()]
+        with tf.control_dependencies(done):
+            return [self.there.scatter_update(tf.IndexedSlices(tf.ones_like(places, tf.bool), places))]
+
+    def take(self, places) -> dict:
+        """The examples at these positions."""
+        import tensorflow as tf
+
+        return {name: tf.gather(variable, places) for name, variable in self.values.items()}
