@@ -117,14 +117,19 @@ def to_numpy(values, feature: Feature) -> np.ndarray:
     return items
 
 
-def decoded(data, shape: tuple[int, int, int]):
-    """Encoded JPEG or PNG pictures, string ``[n]`` → uint8 ``[n, height, width, channels]``, cropped at the center and resized where they differ."""
+def decoded(data, shape: tuple[int, int, int], fit: bool = True):
+    """Encoded JPEG or PNG pictures, string ``[n]`` → uint8 ``[n, height, width, channels]``.
+
+    With ``fit``, pictures of another size are cropped at the center and resized; without, they are an error. The pixels are those of Pillow.
+    """
     import tensorflow as tf
 
     def one(item):
-        picture = tf.io.decode_jpeg(item, channels=shape[2], dct_method="INTEGER_ACCURATE")  # reads PNG as well; the pixels are those of Pillow
-        same = tf.reduce_all(tf.shape(picture)[:2] == shape[:2])
-        return tf.ensure_shape(tf.cond(same, lambda: picture, lambda: fitted(picture, shape)), shape)
+        picture = tf.io.decode_jpeg(item, channels=shape[2], dct_method="INTEGER_ACCURATE")  # reads PNG as well
+        if fit:
+            same = tf.reduce_all(tf.shape(picture)[:2] == shape[:2])
+            picture = tf.cond(same, lambda: picture, lambda: fitted(picture, shape))
+        return tf.ensure_shape(picture, shape)
 
     return tf.map_fn(one, data, fn_output_signature=tf.TensorSpec(shape, tf.uint8))
 

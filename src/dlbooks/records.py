@@ -13,7 +13,6 @@ import hashlib
 import itertools
 import json
 import math
-import mmap
 import multiprocessing
 import os
 import shutil
@@ -37,8 +36,8 @@ from dlbooks.statistics import Statistics
 ALONE = 0.5  # seconds of work that one process does sooner than several
 CHUNK = 1024  # rows that one process works on at a time, fewer of a small split
 IN_MEMORY = 192 << 20  # bytes; the records of a smaller split are kept, so that a shuffle is a true permutation
-DECODED = 1 << 30  # bytes; a split that is smaller when parsed and decoded is kept so from the second pass on
-BLOCK = 64 << 20  # bytes of a larger split that are shuffled together
+DECODED = 256 << 20  # bytes; a split that is smaller when parsed and decoded is kept so: beyond it, fresh memory costs as much as decoding
+BLOCK = 32 << 20  # bytes of a larger split that are shuffled together
 TOGETHER, GATHERED = 16, 4 << 20  # batches gathered by one op call: at most so many, at most so many bytes
 
 
@@ -153,19 +152,28 @@ def _deal(spool: Path, done: list[tuple[int, np.ndarray]], order: Iterable[int] 
                 with open(spool / f"{start:012d}", "rb") as source:
                     shutil.copyfileobj(source, target, 1 << 20)
         return [sum(len(sizes) for _, sizes in done)]
-    views, places = [], []
-    for start, sizes in done:
-        with open(spool / f"{start:012d}", "rb") as source:
-            views.append(memoryview(mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)))
-        ends = np.cumsum(sizes)
-        places += zip(itertools.repeat(len(views) - 1), (ends - sizes).tolist(), ends.tolist())
-    order = list(order)
-    for shard, file in enumerate(files):
-        with open(file, "wb", buffering=1 << 20) as target:
-            for index in order[shard :: len(files)]:
-                chunk, begin, end = places[index]
-                target.write(views[chunk][begin:end])
+    spools, places = [], []
+    try:
+        for start, sizes in done:
+            spools.append(os.open(spool / f"{start:012d}", os.O_RDONLY))
+            ends = np.cumsum(sizes)
+            places += zip(itertools.repeat(spools[-1]), sizes.tolist(), (ends - sizes).tolist())
+        order = list(order)
+        for shard, file in enumerate(files):
+            with open(file, "wb", buffering=1 << 20) as target:
+                for index in order[shard :: len(files)]:
+                    target.write(os.pread(*places[index]))
+    finally:
+        for descriptor in spools:
+            os.close(descriptor)
     return [len(order[shard :: len(files)]) for shard in range(len(files))]
+
+
+def _one_size(statistics: dict) -> list[int]:
+    """Height and width of a split's pictures, if all have the same."""
+    sides = [statistics[side] for side in ("height", "width")]
+    same = all(side.get("min", -1) == side.get("max") for side in sides) and not statistics.get("unreadable")
+    return [side["min"] for side in sides] if same else []
 
 
 def _dump(path: Path, value: object) -> None:
@@ -218,8 +226,10 @@ def write(
             shutil.rmtree(spool)
             size = sum(file.stat().st_size for file in files)
             gathered = statistics.result()
-            classes = {"classes": gathered["classes"]} if "classes" in gathered else {}
-            stats["splits"][split] = {"examples": count, "bytes": size, **classes}
+            entry = {"classes": gathered["classes"]} if "classes" in gathered else {}
+            if same := {n: s for n, f in features.items() if f.picture and (s := _one_size(gathered["features"][n]))}:
+                entry["sizes"] = same
+            stats["splits"][split] = {"examples": count, "bytes": size, **entry}
             if split == "train" or ("train" not in splits and not stats["features"]):
                 stats["features"] = gathered["features"]
             template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -363,7 +373,7 @@ class Records:
             self._rows[split] = rows
         return self._rows[split]
 
-    def _pictures(self, decode: bool | tuple[int, int]) -> dict[str, tuple[int, int, int]]:
+    def _pictures(self, split: str, decode: bool | tuple[int, int]) -> dict[str, tuple[int, int, int]]:
         """Pictures that are to be decoded or fitted, and the shape they get."""
         found = {}
         for name, feature in self.features.items():
@@ -371,18 +381,24 @@ class Records:
             if goal and goal.encoding == "raw" and len(goal.shape) == 3 and (feature.picture or feature.shape != goal.shape):
                 found[name] = goal.shape
             elif feature.picture and decode:
-                sizes = self.info["features"].get(name, {})
-                same = [s["min"] if "min" in (s := sizes.get(side, {})) and s["min"] == s["max"] else None for side in ("height", "width")]
-                known = [n if n is not None else m for n, m in zip(feature.shape, same, strict=False)]
-                if decode is True and None in known:
+                declared = feature.shape[:2]
+                size = decode if decode is not True else self._size(split, name) if None in declared else declared
+                if None in size:
                     raise ValueError(f"{self.folder.name}: pictures of different sizes; say which they shall have: decode=(height, width)")
-                found[name] = (*(known if decode is True else decode), feature.shape[2])
+                found[name] = (*size, feature.shape[2])
         return found
 
-    def _finish(self, parsed: dict, pictures: dict[str, tuple[int, int, int]]) -> dict:
+    def _size(self, split: str, name: str) -> tuple[int | None, int | None]:
+        """Height and width of all pictures of a split, ``None`` where they differ."""
+        return tuple(self.info["splits"][split].get("sizes", {}).get(name, (None, None)))
+
+    def _finish(self, split: str, parsed: dict, pictures: dict[str, tuple[int, int, int]]) -> dict:
         """A parsed batch with its pictures decoded or fitted."""
         for name, shape in pictures.items():
-            parsed[name] = (schema.decoded if self.features[name].picture else schema.fitted)(parsed[name], shape)
+            if self.features[name].picture:
+                parsed[name] = schema.decoded(parsed[name], shape, fit=self._size(split, name) != shape[:2])
+            else:
+                parsed[name] = schema.fitted(parsed[name], shape)
         return parsed
 
     def _whole(self, split: str, pictures: dict[str, tuple[int, int, int]]) -> dict:
@@ -394,7 +410,7 @@ class Records:
             rows = self._serialized(split)
             try:
                 if pictures:
-                    read = tf.autograph.experimental.do_not_convert(lambda r: self._finish(schema.parse(self.features, r), pictures))
+                    read = tf.autograph.experimental.do_not_convert(lambda r: self._finish(split, schema.parse(self.features, r), pictures))
                     batches = tf.data.Dataset.from_tensor_slices(rows).batch(256).map(read, num_parallel_calls=2, deterministic=True)
                     parts = list(batches) or [read(rows)]
                     parsed = {name: tf.concat([part.pop(name) for part in parts], 0) for name in self.features}
@@ -414,7 +430,7 @@ class Records:
         """A whole split as numpy arrays ``{feature: [n, …]}``, parsed once and kept; items of unknown length as an object array of arrays."""
         key = (split, "arrays")
         if key not in self._tensors:
-            pictures = self._pictures(False)
+            pictures = self._pictures(split, False)
             parsed = self._whole(split, pictures)
             shown = {n: Feature("uint8", pictures[n]) if n in pictures else f for n, f in self.features.items()}
             arrays = {name: schema.to_numpy(parsed[name], feature) for name, feature in shown.items()}
@@ -447,7 +463,7 @@ class Records:
         """A ``tf.data.Dataset`` of batches ``{feature: [size, …]}`` in an order that (``seed``, ``epoch``) fixes.
 
         - ``shuffle`` draws a new order for every pass: a permutation of the whole split, or, of one whose records take more than
-          192 MB, of its shards and of blocks of 64 MB.
+          192 MB, of its shards and of blocks of 32 MB.
         - ``epoch`` and ``skip`` say where to go on: the number of the first pass, and how many of its batches have been seen.
         - ``repeat`` is the number of passes, ``None`` for ever.
         - ``decode`` turns encoded pictures into uint8 ``[size, height, width, channels]``: ``True`` where all have one size, else
@@ -457,13 +473,13 @@ class Records:
         - ``shard=(index, count)`` gives one of ``count`` workers its part; with ``drop_remainder`` all get the same number of batches.
         - ``map`` gets and returns a batch; ``augment(batch, seed)`` as well, with a seed ``[2]`` for stateless draws that no other batch of any pass has.
 
-        A split is parsed and decoded batch by batch in its first pass, so that the first batch comes at once; where it takes less than 1 GB so,
+        A split is parsed and decoded batch by batch in its first pass, so that the first batch comes at once; where it takes less than 256 MB so,
         later passes, of this dataset or of the next one that these records give, gather from memory. Iterating over the same dataset again,
         as Keras's ``fit`` does for every epoch, goes on with the next passes.
         """
         import tensorflow as tf
 
-        pictures, options = self._pictures(decode), tf.data.Options()
+        pictures, options = self._pictures(split, decode), tf.data.Options()
         options.deterministic = deterministic
         options.threading.private_threadpool_size = 2
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
@@ -483,7 +499,7 @@ class Records:
             return tf.ensure_shape(places, (size,)) if drop_remainder else tf.boolean_mask(places, places >= 0)
 
         def fresh(rows):
-            return self._finish(schema.parse(self.features, rows), pictures)
+            return self._finish(split, schema.parse(self.features, rows), pictures)
 
         def within(number, block, rows):
             """Serialized examples of a block, batch by batch."""

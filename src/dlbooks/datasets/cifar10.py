@@ -17,7 +17,6 @@ than chance. Every shape is its own mirror image and fits a crop of 24 × 24.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +29,7 @@ from dlbooks.catalog import Archive, DataSet
 from dlbooks.datasets._drawing import cosine, sine, uniform
 from dlbooks.params import DataSetParams
 from dlbooks.records import Feature, Rows
+from dlbooks.statistics import size_of
 
 DATASET = DataSet(
     id="cifar10",
@@ -193,8 +193,6 @@ def binary_examples(archive: Members, params: Params) -> dict[str, Rows]:
 
 def jpeg_examples(archive: Members, params: Params) -> dict[str, Rows]:
     """``index`` is the picture's position in its folder tree, sorted by class and number. The pictures stay JPEG."""
-    from PIL import Image
-
     names = {part: [[] for _ in NAMES] for part in ("train", "test")}
     for name in sorted(archive.names):
         part, label, _ = name.split("/")
@@ -206,13 +204,10 @@ def jpeg_examples(archive: Members, params: Params) -> dict[str, Rows]:
     def make(row: tuple[int, int, str]) -> dict:
         index, label, name = row
         data = archive.read(name)
-        try:
-            with Image.open(io.BytesIO(data)) as picture:
-                width, height = picture.size  # of its header: the digest of the archive stands for the rest
-        except (OSError, SyntaxError) as error:
-            raise UserError(f"{archive.path}, {name}: damaged picture ({error})") from None
-        if (width, height) != (32, 32):
-            raise UserError(f"{archive.path}, {name}: expected 32 × 32 pixels, found {width} × {height}")
+        if not (size := size_of(data)):  # of its header: the digest of the archive stands for the rest
+            raise UserError(f"{archive.path}, {name}: damaged picture")
+        if size != (32, 32):
+            raise UserError(f"{archive.path}, {name}: expected 32 × 32 pixels, found {size[0]} × {size[1]}")
         return {"image": data, "label": label, "index": index}
 
     rows = {"train": [], "validation": [], "test": []}
