@@ -431,7 +431,8 @@ def big_reading(scratch: Path, order: str) -> dict:
 # ── in turns ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 MEASURES = {
-    f.__name__: f for f in (prepare, our_writing, tfds_writing, our_reading, our_decoding, tfds_reading, bare, loader, first_batches, big_writing, big_reading)
+    f.__name__: f
+    for f in (prepare, our_writing, tfds_writing, our_reading, our_decoding, tfds_reading, bare, loader, first_batches, big_writing, big_reading)
 }
 
 
