@@ -243,7 +243,7 @@ def _pictures(features: dict[str, Feature], rows: list[dict]):
     lines = -(-len(rows) // columns) * len(names)
     boxes = "objects/bbox" in features
     side = 2.2 if boxes else 1.35
-    figure, axes = figures.new(side * columns, (side * (0.8 if boxes else 1) + 0.22) * lines, lines, columns, squeeze=False)
+    figure, axes = figures.new(side * columns, (side * 0.8 + 0.45 if boxes else side + 0.22) * lines, lines, columns, squeeze=False)
     for cell in axes.ravel():
         cell.set_axis_off()
     kinds: dict[int, None] = {}
