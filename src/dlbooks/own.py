@@ -557,7 +557,10 @@ def add(place: Path, kind: str = "", name: str = "", skip_bad: bool = False, ass
 
     for line in found.warnings:
         print(f"warning: {line}")
-    print(f"{name}: {chosen.what}, {len(found.files)} files" + (f", {len(found.problems)} problems left out" if found.problems else ""))
+    print(
+        f"{name}: {chosen.what}, {len(found.files)} files"
+        + (f", {len(found.problems)} problem{'s' * (len(found.problems) > 1)} left out" if found.problems else "")
+    )
     for line in found.counts:
         print(f"  {line}")
     commands = fitting(catalog.dataset(name).declaration)
