@@ -530,13 +530,17 @@ class Records:
                 return seeded(store.take(places), seed)
 
             planned = plan(number, 0, rows)
-            ready, whole = store.ready(planned[0]), planned[0][:, -1] >= 0
-            parts = (tf.fill(tf.shape(whole), ~ready), ready & whole, ready & ~whole)
-            first, most, rest = (tf.data.Dataset.from_tensor_slices(tuple(p[chosen] for p in planned)) for chosen in parts)
+            ready, total = store.ready(planned[0]), tf.shape(planned[0])[0]
+            whole = tf.reduce_sum(tf.cast(planned[0][:, -1] >= 0, tf.int32))  # shorter batches come last
+            begin, end = tf.where(ready, 0, total), tf.where(ready, whole, total)
+            most, rest = (tf.data.Dataset.from_tensor_slices(tuple(p[some] for p in planned)) for some in (slice(begin, end), slice(end, None)))
             together = max(1, min(TOGETHER, GATHERED // max(1, size * store.item)))
-            first = first.map(graph(read), **parallel).map(graph(keep))
             most = most.batch(together).map(graph(gather)).unbatch()
-            return first.concatenate(most).concatenate(rest.map(graph(lambda places, *seed: gather(trimmed(places), *seed))))
+            most = most.concatenate(rest.map(graph(lambda places, *seed: gather(trimmed(places), *seed))))
+            if store.there is None:
+                return most
+            first = tf.data.Dataset.from_tensor_slices(tuple(p[:begin] for p in planned))
+            return first.map(graph(read), **parallel).map(graph(keep)).concatenate(most)
 
         # Whoever iterates over the same dataset again, as Keras's `fit` does for every epoch, goes on with the next passes.
         begun, many = tf.Variable(-1, dtype=tf.int64, trainable=False), 2**40 if repeat is None else repeat
@@ -553,8 +557,8 @@ class Records:
                 data = passes.flat_map(graph(lambda n: within(n, 0, rows))).skip(skip).map(read, **parallel)
             elif shuffle or augment:
                 key = (split, *pictures.items())
-                if key not in self._stores:
-                    self._stores[key] = _Store(count, self._spec(pictures))
+                if key not in self._stores:  # without pictures to decode, a whole split is parsed in the time of a few batches
+                    self._stores[key] = _Store(count, self._spec(pictures), {} if pictures else self._whole(split, pictures))
                 data = passes.flat_map(graph(lambda n: kept(n, rows, self._stores[key]))).skip(skip)
             else:  # every pass has the same batches
                 key = (split, *pictures.items(), *astuple(order))
@@ -652,23 +656,23 @@ class _Order:
 
 
 class _Store:
-    """A split parsed and decoded, filled while it is read for the first time."""
+    """A split parsed and decoded: ``values`` as they are, or filled while it is read for the first time."""
 
-    def __init__(self, count: int, spec: dict):
+    def __init__(self, count: int, spec: dict, values: dict):
         import tensorflow as tf
 
         def empty(shape, dtype):  # memory is taken when it is written
             return tf.Variable(tf.raw_ops.Empty(shape=(count, *shape), dtype=dtype), trainable=False)
 
-        self.values = {name: empty(s.shape[1:], s.dtype) for name, s in spec.items()}
-        self.there = tf.Variable(tf.zeros([count], tf.bool), trainable=False)
+        self.values = values or {name: empty(s.shape[1:], s.dtype) for name, s in spec.items()}
+        self.there = None if values else tf.Variable(tf.zeros([count], tf.bool), trainable=False)
         self.item = sum(s.dtype.size * math.prod(s.shape[1:]) for s in spec.values())  # bytes of one example
 
     def ready(self, places):
         """Whether all examples of a pass are there."""
         import tensorflow as tf
 
-        return tf.reduce_all(tf.gather(self.there, tf.maximum(places, 0)))
+        return tf.constant(True) if self.there is None else tf.reduce_all(tf.gather(self.there, tf.maximum(places, 0)))
 
     def put(self, places, batch: dict) -> list:
         """Operations that keep a batch."""
