@@ -482,6 +482,8 @@ class Records:
         pictures, options = self._pictures(split, decode), tf.data.Options()
         options.deterministic = deterministic
         options.threading.private_threadpool_size = 2
+        options.autotune.enabled = False  # what is tuned and fused here is done by hand: looking for more delays the first batch
+        options.experimental_optimization.apply_default_optimizations = False
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         count, mean = self.count(split), self.info["splits"][split]["bytes"] / max(1, self.count(split))
         order = _Order(size, shuffle, seed, *shard, drop_remainder, tuple(buckets[1]) if buckets else ())
