@@ -19,7 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dlbooks import UserError, archives, fetch
+from dlbooks import UserError, archives, digests, fetch
 from dlbooks.catalog import Archive, DataSet, Folder, Source
 from dlbooks.params import DataSetParams
 
@@ -197,7 +197,7 @@ def dataset(*urls, name="file.bin", files=(), **fields):
 
 def content(folder):
     """Every file but ``SHA256SUMS``, after a check of all of them."""
-    fetch.check(folder)
+    digests.check(folder, digests.remedy(folder, "fetch"))
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS"}
 
 
@@ -496,10 +496,10 @@ def test_every_flipped_bit_is_found_and_named(tmp_path):
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "file-1.bin").write_bytes(BODY[:20_000])
     archives.pack(folder / "x.zip", {str(n): BODY[:n] for n in range(50)})
-    fetch.sums(folder)
+    digests.write(folder)
     listing = (folder / "SHA256SUMS").read_text()
     assert listing == "".join(f"{hashlib.sha256((folder / n).read_bytes()).hexdigest()}  {n}\n" for n in ("sub/file-1.bin", "x.zip"))
-    fetch.check(folder)
+    digests.check(folder, digests.remedy(folder, "fetch"))
     for number in range(60):
         path = [folder / "sub" / "file-1.bin", folder / "x.zip", folder / "SHA256SUMS"][number % 3]
         whole = path.read_bytes()
@@ -507,26 +507,26 @@ def test_every_flipped_bit_is_found_and_named(tmp_path):
         broken[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
         path.write_bytes(broken)
         with pytest.raises(UserError, match=r": delete .*thing and run `dvc repro fetch@thing`$") as caught:
-            fetch.check(folder)
+            digests.check(folder, digests.remedy(folder, "fetch"))
         assert path.name in str(caught.value)
         if number % 3 < 2:
             assert str(caught.value).startswith(f"{path}: expected SHA-256 {hashlib.sha256(whole).hexdigest()} (SHA256SUMS), found ")
         path.write_bytes(whole)
-    fetch.check(folder)
+    digests.check(folder, digests.remedy(folder, "fetch"))
 
 
 def test_missing_and_additional_files_are_named(tmp_path):
     (tmp_path / "a").write_bytes(b"1")
     with pytest.raises(UserError, match="SHA256SUMS is missing: delete"):
-        fetch.check(tmp_path)
-    fetch.sums(tmp_path)
+        digests.check(tmp_path, digests.remedy(tmp_path, "fetch"))
+    digests.write(tmp_path)
     (tmp_path / "b").write_bytes(b"2")
     with pytest.raises(UserError, match=f"^{tmp_path}/b .* run `make it`$"):
-        fetch.check(tmp_path, "make it")
+        digests.check(tmp_path, "run `make it`")
     (tmp_path / "b").unlink()
     (tmp_path / "a").unlink()
     with pytest.raises(UserError, match=f"{tmp_path}/a.* is missing, expected with SHA-256 [0-9a-f]{{64}}"):
-        fetch.check(tmp_path)
+        digests.check(tmp_path, digests.remedy(tmp_path, "fetch"))
 
 
 def test_preprocess_reads_nothing_before_the_check(tmp_path):
@@ -535,7 +535,7 @@ def test_preprocess_reads_nothing_before_the_check(tmp_path):
 
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a").write_bytes(b"1")
-    fetch.sums(tmp_path / "raw")
+    digests.write(tmp_path / "raw")
     (tmp_path / "raw" / "a").write_bytes(b"2")
     with pytest.raises(UserError, match=r"/raw/a: expected SHA-256"):
         fetch.preprocess(dataset(), SimpleNamespace(FEATURES={}, examples=examples), REAL, tmp_path / "raw", tmp_path / "records")

@@ -95,7 +95,7 @@ def test_add_and_remove(checkout, pipeline, tmp_path, capsys):
     assert "  dlbooks repro preprocess@my-photos\n" in said and "  dlbooks run cifar10-cnn --data my-photos\n" in said
     found = catalog.dataset("my-photos")
     assert found.declaration.own and found.declaration.chapters == [] and "Kind `image-folder`" in found.doc
-    assert own.features_of(found.declaration)["label"].names == ("bar", "disc", "frame")
+    assert catalog.schema(found.declaration)["label"].names == ("bar", "disc", "frame")
     values = params.read(checkout / "params.yaml")
     for profile in params.PROFILES:
         parameters = params.validate(found.params, params.section(values, "data.my-photos", profile), "my-photos")

@@ -6,7 +6,6 @@ data set's file and from its record folder, so a page changes only with those.
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import os
@@ -105,11 +104,6 @@ def card(name: str, data: Path | None = None) -> dict:
 def here(records: Records) -> bool:
     """Whether there is a record folder, whole or damaged."""
     return any(records.folder.glob("*/dataset_info.json"))
-
-
-def schema(dataset: catalog.DataSet) -> dict[str, Feature]:
-    """Features of a data set that has no records here, from its module."""
-    return importlib.import_module(dataset.module).FEATURES
 
 
 def users(dataset: catalog.DataSet) -> list[str]:
@@ -415,7 +409,13 @@ def print_list(as_json: bool = False) -> None:
         except UserError:
             this, damaged = {"kind": "", "raw": [], "records": {}}, True
         splits = this["records"].get("splits", {})
-        row = {"id": name, "title": dataset.title, "license": dataset.license, "kind": this["kind"] or kind(schema(dataset)), "own": dataset.own}
+        row = {
+            "id": name,
+            "title": dataset.title,
+            "license": dataset.license,
+            "kind": this["kind"] or kind(catalog.schema(dataset)),
+            "own": dataset.own,
+        }
         row |= {"splits": {s: v["examples"] for s, v in splits.items()}, "bytes": sum(v["bytes"] for v in splits.values())}
         row |= {"raw": bool(this["raw"]), "here": bool(splits), "twin": this["records"].get("twin"), "damaged": damaged}
         rows.append(row)
@@ -457,7 +457,7 @@ def size(count: float) -> str:
 def print_card(name: str, out: Path | None = None, as_json: bool = False) -> None:
     """`dlbooks data show`: the card, and the picture where there are records."""
     this = card(name)
-    this["kind"] = this["kind"] or kind(schema(catalog.dataset(name).declaration))
+    this["kind"] = this["kind"] or kind(catalog.schema(catalog.dataset(name).declaration))
     records = Records(runtime.root() / "data" / "tfrecords" / name)
     path = out or Path(os.path.relpath(runtime.root() / "data" / "cards" / f"{name}.png"))
     if path.suffix != ".png":
@@ -586,7 +586,7 @@ def check(names: list[str]) -> int:
                 [folder] if stage == "fetch" and folder.is_dir() else sorted(p for p in folder.glob("*") if p.is_dir() and stage == "preprocess")
             ):
                 try:
-                    digests.check(inner, f"delete {folder} and run `dvc repro {stage}@{name}`")
+                    digests.check(inner, digests.remedy(folder, stage))
                     files = [p for p in inner.rglob("*") if p.is_file() and p.name != digests.SUMS]
                     found.append(f"{label}: {len(files)} files, {size(sum(p.stat().st_size for p in files))}, whole")
                 except UserError as error:

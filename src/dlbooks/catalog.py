@@ -275,6 +275,11 @@ def load(declaration: Chapter | DataSet):
     return importlib.import_module(declaration.module)
 
 
+def schema(dataset: DataSet) -> dict:
+    """Fields of a data set's examples that chapters read: ``FEATURES`` of its module, which is imported without TensorFlow."""
+    return importlib.import_module(dataset.module).FEATURES
+
+
 def code_of(path: Path) -> list[Path]:
     """The file and the modules of ``nn`` and ``datasets`` it imports, however deep: what makes its stage stale."""
     seen: dict[Path, None] = {}

@@ -35,6 +35,11 @@ def write(folder: Path) -> None:
     os.replace(temporary, folder / SUMS)
 
 
+def remedy(folder: Path, stage: str) -> str:
+    """What to do about a damaged folder of raw files (``fetch``) or records (``preprocess``)."""
+    return f"delete {folder} and run `dvc repro {stage}@{folder.name}`"
+
+
 def check(folder: Path, remedy: str, wanted: Callable[[str], bool] = lambda name: True) -> None:
     """Compares the files of a folder, those whose relative path is ``wanted``, with its ``SHA256SUMS``.
 

@@ -49,17 +49,6 @@ class _StoppedError(Exception):
 
 
 # ## Digests
-sums = digests.write  # ``SHA256SUMS`` of a folder whose files are all there
-
-
-def check(folder: Path, again: str = "") -> None:
-    """Compares every file of a folder with its ``SHA256SUMS``; the first difference is a ``UserError`` with both digests.
-
-    ``again`` is the command that makes the folder anew, ``dvc repro fetch@<name>`` if it is not given.
-    """
-    digests.check(folder, f"delete {folder} and run `{again or f'dvc repro fetch@{folder.name}'}`")
-
-
 def _fault(source: catalog.Source | catalog.Archive, path: Path) -> str:
     """What is wrong with the bytes, by the strongest digest declared of them."""
     for label, algorithm in (("SHA-256", "sha256"), ("SHA-1", "sha1"), ("MD5", "md5")):
@@ -474,7 +463,7 @@ def fetch(dataset: catalog.DataSet, module, parameters: params.DataSetParams, fo
                 download(dataset, temporary, edition)
             for source in dataset.files:
                 _packed_from(temporary / source.name).unlink(missing_ok=True)
-        sums(temporary)
+        digests.write(temporary)
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
             os.replace(folder, old)
@@ -490,7 +479,7 @@ def preprocess(dataset: catalog.DataSet, module, parameters: params.DataSetParam
     """Raw folder → record folder, the same code for the twin and for upstream's files; returns the records' ``stats.json``."""
     if not raw.is_dir():
         raise UserError(f"{raw} is missing: run `dvc repro fetch@{dataset.id}`")
-    check(raw)
+    digests.check(raw, digests.remedy(raw, "fetch"))
     twin, edition = parameters.twin, getattr(parameters, "edition", "")
     title = f"{dataset.title}, edition {edition}" if edition else dataset.title
     about = {

@@ -81,11 +81,6 @@ def stage(name: str) -> Stage:
     return Stage(catalog.chapter(name))
 
 
-def features_of(dataset: catalog.DataSet) -> dict:
-    """Schema of a data set's records; nothing else of it is loaded than its module."""
-    return importlib.import_module(dataset.module).FEATURES
-
-
 def missing(have: dict, want: dict) -> list[str]:
     """What records of the schema ``have`` lack to stand in for those of ``want``, in words; pictures of any size and any number of classes will do."""
 
@@ -114,10 +109,10 @@ def missing(have: dict, want: dict) -> list[str]:
 
 def fitting(dataset: catalog.DataSet) -> list[str]:
     """Commands of all chapters that run on a data set of one's own."""
-    have, commands = features_of(dataset), []
+    have, commands = catalog.schema(dataset), []
     for chapter in catalog.chapters().values():
         for replaced in chapter.own_data:
-            if not missing(have, features_of(catalog.dataset(replaced).declaration)):
+            if not missing(have, catalog.schema(catalog.dataset(replaced).declaration)):
                 commands.append(Stage(catalog.chapter(chapter.id), {replaced: dataset.id}).command)
     return commands
 
@@ -140,7 +135,7 @@ def enlisted(found: catalog.Declared, word: str, *, add: bool = False) -> Stage:
     dataset = catalog.dataset(name).declaration
     if not dataset.own:
         raise UserError(f"{name} is a data set of the books, --data takes one of your own: `dlbooks data add FOLDER` makes one")
-    lacking = missing(features_of(dataset), features_of(catalog.dataset(replaced).declaration))
+    lacking = missing(catalog.schema(dataset), catalog.schema(catalog.dataset(replaced).declaration))
     if lacking or replaced not in chapter.own_data:
         why = f"its examples lack {', '.join(lacking)}" if lacking else f"{chapter.id} needs the very data of {replaced}"
         others = fitting(dataset)

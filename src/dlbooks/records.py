@@ -279,7 +279,7 @@ class Records:
 
     @property
     def _remedy(self) -> str:
-        return f"delete {self.folder} and run `dvc repro preprocess@{self.folder.name}`"
+        return digests.remedy(self.folder, "preprocess")
 
     @cached_property
     def info(self) -> dict:
@@ -485,7 +485,7 @@ class Records:
         options.autotune.enabled = False  # what is tuned and fused here is done by hand: looking for more delays the first batch
         options.experimental_optimization.apply_default_optimizations = False
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        count, mean = self.count(split), self.info["splits"][split]["bytes"] / max(1, self.count(split))
+        count, stored = self.count(split), self.info["splits"][split]["bytes"]
         order = _Order(size, shuffle, seed, *shard, drop_remainder, tuple(buckets[1]) if buckets else ())
         parallel = {"num_parallel_calls": 2, "deterministic": deterministic}
         graph = tf.autograph.experimental.do_not_convert  # functions without control flow: converting them takes a second
@@ -513,7 +513,7 @@ class Records:
             files = tf.constant(self.files(split))
             files = tf.random.experimental.stateless_shuffle(files, [tf.cast(seed, tf.int64), number]) if shuffle else files
             at_once = min(4, len(self.files(split))) if shuffle else None
-            together = max(1, int(BLOCK / mean) // (size * shard[1])) * size * shard[1]
+            together = max(1, BLOCK * count // stored // (size * shard[1])) * size * shard[1]
             found = tf.data.TFRecordDataset(files, buffer_size=1 << 20, num_parallel_reads=at_once).batch(together).enumerate()
             return found.flat_map(graph(lambda block, rows: within(number, block, rows)))
 
@@ -544,26 +544,28 @@ class Records:
             first = tf.data.Dataset.from_tensor_slices(tuple(p[:begin] for p in planned))
             return first.map(graph(read), **parallel).map(graph(keep)).concatenate(most)
 
-        # Whoever iterates over the same dataset again, as Keras's `fit` does for every epoch, goes on with the next passes.
-        begun, many = tf.Variable(-1, dtype=tf.int64, trainable=False), 2**40 if repeat is None else repeat
-        start = tf.data.Dataset.range(1).map(graph(lambda _: epoch + many * begun.assign_add(1)))
-        passes = start.flat_map(graph(lambda first: tf.data.Dataset.range(first, first + many)))
+        def passes(one):
+            """All passes, each made of its number. Whoever iterates again, as Keras's `fit` does for every epoch, goes on with the next ones."""
+            begun, many = tf.Variable(-1, dtype=tf.int64, trainable=False), 2**40 if repeat is None else repeat
+            start = tf.data.Dataset.range(1).map(graph(lambda _: epoch + many * begun.assign_add(1)))
+            return start.flat_map(graph(lambda first: tf.data.Dataset.range(first, first + many))).flat_map(graph(one)).skip(skip)
+
         read = graph(lambda rows, *seed: seeded(fresh(rows), seed))
-        if mean * count > IN_MEMORY:
+        if stored > IN_MEMORY:
             if sum(os.path.getsize(file) for file in self.files(split)) != self.info["splits"][split]["bytes"]:
                 raise self.damage(split)
-            data = passes.flat_map(graph(blocks)).skip(skip).map(read, **parallel)
+            data = passes(blocks).map(read, **parallel)
         else:
-            rows = self._serialized(split)
-            if self._bytes(count, pictures, mean) > DECODED or any(f.ragged for f in self.features.values()):
-                data = passes.flat_map(graph(lambda n: within(n, 0, rows))).skip(skip).map(read, **parallel)
+            rows, key = self._serialized(split), (split, *pictures.items())
+            decoded = stored + count * sum(math.prod(shape) for shape in pictures.values())  # bytes
+            if decoded > DECODED or any(f.ragged for f in self.features.values()):
+                data = passes(lambda n: within(n, 0, rows)).map(read, **parallel)
             elif shuffle or augment:
-                key = (split, *pictures.items())
                 if key not in self._stores:  # without pictures to decode, a whole split is parsed in the time of a few batches
                     self._stores[key] = _Store(count, self._spec(pictures), {} if pictures else self._whole(split, pictures))
-                data = passes.flat_map(graph(lambda n: kept(n, rows, self._stores[key]))).skip(skip)
+                data = passes(lambda n: kept(n, rows, self._stores[key]))
             else:  # every pass has the same batches
-                key = (split, *pictures.items(), *astuple(order))
+                key = (*key, *astuple(order), deterministic)
                 if key not in self._stores:
                     self._stores[key] = within(tf.constant(0, tf.int64), 0, rows).map(read, **parallel).cache()
                 data = self._stores[key].repeat(repeat).skip(skip)
@@ -572,10 +574,6 @@ class Records:
         if augment:
             data = data.map(augment, **parallel)
         return data.with_options(options).prefetch(2)
-
-    def _bytes(self, count: int, pictures: dict[str, tuple[int, int, int]], mean: float) -> float:
-        """Size of a split that is parsed and decoded."""
-        return count * (mean + sum(math.prod(shape) for shape in pictures.values()))
 
     def _spec(self, pictures: dict[str, tuple[int, int, int]]) -> dict:
         """Types and shapes of a batch ``[n, …]``."""

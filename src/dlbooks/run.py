@@ -75,7 +75,7 @@ class Run:
             raise ValueError(f"{self.chapter.id} reads {name!r} but declares {self.chapter.datasets}")
         if name not in self._records:
             mine = self.swaps.get(name, name)
-            found = Records(self.data / "tfrecords" / mine, like=own.features_of(catalog.dataset(name).declaration))
+            found = Records(self.data / "tfrecords" / mine, like=catalog.schema(catalog.dataset(name).declaration))
             if mine != name and (empty := [split for split, entry in found.info["splits"].items() if not entry["examples"]]):
                 raise UserError(
                     f"{mine} has no example in its split {', '.join(empty)}, {self.chapter.id} needs one: add files and run `dlbooks data add` again"

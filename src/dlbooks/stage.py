@@ -203,7 +203,7 @@ def damaged(name: str) -> str:
         dataset = stage.swaps.get(dataset, dataset)
         records = Records(runtime.root() / "data" / "tfrecords" / dataset)
         try:
-            digests.check(records.path, f"delete {records.folder} and run `dvc repro preprocess@{dataset}`")
+            digests.check(records.path, digests.remedy(records.folder, "preprocess"))
         except UserError as error:
             return str(error)
     return ""
