@@ -369,8 +369,9 @@ def first_batches(scratch: Path, *names: str) -> dict:
     def seconds(folder, split, shuffle):
         began = time.perf_counter()
         read = Records(folder)
-        open_size = any(f.picture and None in f.shape for f in read.features.values())
-        next(iter(read.batches(split, BATCH, shuffle=shuffle, decode=(224, 224) if open_size else True)), None)
+        pictures = [n for n, f in read.features.items() if f.picture and None in f.shape]
+        one_size = set(pictures) <= set(read.info["splits"][split].get("sizes", {}))
+        next(iter(read.batches(split, BATCH, shuffle=shuffle, decode=one_size or (224, 224))), None)
         return time.perf_counter() - began
 
     found = {}

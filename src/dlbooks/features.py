@@ -126,10 +126,7 @@ def decoded(data, shape: tuple[int, int, int], fit: bool = True):
 
     def one(item):
         picture = tf.io.decode_jpeg(item, channels=shape[2], dct_method="INTEGER_ACCURATE")  # reads PNG as well
-        if fit:
-            same = tf.reduce_all(tf.shape(picture)[:2] == shape[:2])
-            picture = tf.cond(same, lambda: picture, lambda: fitted(picture, shape))
-        return tf.ensure_shape(picture, shape)
+        return tf.ensure_shape(fitted(picture, shape) if fit else picture, shape)
 
     return tf.map_fn(one, data, fn_output_signature=tf.TensorSpec(shape, tf.uint8))
 

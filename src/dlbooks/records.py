@@ -491,7 +491,7 @@ class Records:
         graph = tf.autograph.experimental.do_not_convert  # functions without control flow: converting them takes a second
 
         def plan(number, block, rows):
-            places, seeds = order.plan(number, block, tf.size(rows), self._lengths(rows, buckets[0]) if buckets else None)
+            places, seeds = order.plan(number, block, tf.size(rows), self._lengths(rows, buckets[0]) if buckets else None, bool(augment))
             return (places, seeds) if augment else (places,)
 
         def seeded(batch, seed):
@@ -542,7 +542,7 @@ class Records:
             if store.there is None:
                 return most
             first = tf.data.Dataset.from_tensor_slices(tuple(p[:begin] for p in planned))
-            return first.map(graph(read), **parallel).map(graph(keep)).concatenate(most)
+            return first.map(graph(read), **reading).map(graph(keep)).concatenate(most)
 
         def passes(one):
             """All passes, each made of its number. Whoever iterates again, as Keras's `fit` does for every epoch, goes on with the next ones."""
@@ -550,16 +550,19 @@ class Records:
             start = tf.data.Dataset.range(1).map(graph(lambda _: epoch + many * begun.assign_add(1)))
             return start.flat_map(graph(lambda first: tf.data.Dataset.range(first, first + many))).flat_map(graph(one)).skip(skip)
 
+        # Resizing is slow: all cores work at the pictures of one batch instead of at two batches, and the first one comes sooner.
+        fits = any(self.features[n].picture and self._size(split, n) != shape[:2] for n, shape in pictures.items())
+        reading = {} if fits else parallel
         read = graph(lambda rows, *seed: seeded(fresh(rows), seed))
         if stored > IN_MEMORY:
             if sum(os.path.getsize(file) for file in self.files(split)) != self.info["splits"][split]["bytes"]:
                 raise self.damage(split)
-            data = passes(blocks).map(read, **parallel)
+            data = passes(blocks).map(read, **reading)
         else:
             rows, key = self._serialized(split), (split, *pictures.items())
             decoded = stored + count * sum(math.prod(shape) for shape in pictures.values())  # bytes
             if decoded > DECODED or any(f.ragged for f in self.features.values()):
-                data = passes(lambda n: within(n, 0, rows)).map(read, **parallel)
+                data = passes(lambda n: within(n, 0, rows)).map(read, **reading)
             elif shuffle or augment:
                 if key not in self._stores:  # without pictures to decode, a whole split is parsed in the time of a few batches
                     self._stores[key] = _Store(count, self._spec(pictures), {} if pictures else self._whole(split, pictures))
@@ -567,7 +570,7 @@ class Records:
             else:  # every pass has the same batches
                 key = (*key, *astuple(order), deterministic)
                 if key not in self._stores:
-                    self._stores[key] = within(tf.constant(0, tf.int64), 0, rows).map(read, **parallel).cache()
+                    self._stores[key] = within(tf.constant(0, tf.int64), 0, rows).map(read, **reading).cache()
                 data = self._stores[key].repeat(repeat).skip(skip)
         for function in [lambda batch: self._padded(batch, pad)] * bool(pad) + [map] * bool(map):
             data = data.map(lambda batch, *seed, f=function: seeded(f(batch), seed), **parallel)
@@ -627,7 +630,7 @@ class _Order:
     drop_remainder: bool
     bounds: tuple[int, ...]
 
-    def plan(self, number, block, rows, lengths=None):
+    def plan(self, number, block, rows, lengths=None, seeds: bool = True):
         """Positions int64 ``[batches, size]`` of a block in one pass, -1 at the end of shorter batches, which come last; seeds int32 ``[batches, 2]``.
 
         TensorFlow's own operations alone: Python called in the middle of a dataset can hang when that is dropped.
@@ -641,18 +644,25 @@ class _Order:
         if self.drop_remainder:
             order = order[: tf.cast(rows, tf.int64) // self.count * self.count]
         order = order[self.index :: self.count]
-        groups = [order]
         if self.bounds:
             bucket = tf.searchsorted(tf.constant(self.bounds, tf.int64), tf.gather(lengths, order))
-            groups = [tf.boolean_mask(order, bucket == b) for b in range(len(self.bounds) + 1)]
-        places = tf.concat([tf.reshape(tf.pad(g, [[0, -tf.size(g) % self.size]], constant_values=-1), (-1, self.size)) for g in groups], 0)
-        whole = places[:, -1] >= 0
-        full = places[whole]
-        if self.bounds and self.shuffle:
-            full = tf.random.experimental.stateless_shuffle(full, key + tf.constant([1, 0], tf.int64))
-        places = full if self.drop_remainder else tf.concat([full, places[~whole]], 0)
-        seeds = tf.random.stateless_uniform((tf.shape(places)[0], 2), key + tf.constant([2, 0], tf.int64), 0, 2**31 - 1, tf.int32)
+            places = tf.concat([self._batched(tf.boolean_mask(order, bucket == b)) for b in range(len(self.bounds) + 1)], 0)
+            whole = places[:, -1] >= 0
+            full = places[whole]
+            if self.shuffle:
+                full = tf.random.experimental.stateless_shuffle(full, key + tf.constant([1, 0], tf.int64))
+            places = full if self.drop_remainder else tf.concat([full, places[~whole]], 0)
+        else:
+            places = self._batched(order)
+            places = places[: tf.size(order) // self.size] if self.drop_remainder else places
+        seeds = tf.random.stateless_uniform((tf.shape(places)[0], 2), key + tf.constant([2, 0], tf.int64), 0, 2**31 - 1, tf.int32) if seeds else None
         return tf.ensure_shape(places, (None, self.size)), seeds
+
+    def _batched(self, order):
+        """Positions in rows of ``size``, the last one filled with -1."""
+        import tensorflow as tf
+
+        return tf.reshape(tf.pad(order, [[0, -tf.size(order) % self.size]], constant_values=-1), (-1, self.size))
 
 
 class _Store:
