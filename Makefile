@@ -40,7 +40,7 @@ format: setup
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 lock: setup
-	@$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock
+	@$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --extra cluster --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock
 
 clean:
 	rm -rf data/raw data/tfrecords data/runs data/report .dlbooks

@@ -53,7 +53,7 @@ def step(function):
 def train(run: Run, module) -> None:
     runtime.prepare(run.profile, run.params.seed)  # again on a retry: the same seeds
     run.begin()
-    timed(run, "train", lambda: module.train(run))
+    timed(run, "train", lambda: run.train(module))
 
 
 @step

@@ -6,7 +6,6 @@ trainer behind.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -17,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from dlbooks import runtime  # standard library only
+from dlbooks import runtime, warm  # standard library only
 
 SHELLS = {"sh", "bash", "dash", "zsh", "ksh"}
 
@@ -59,9 +58,9 @@ def launch(stage: str) -> None:
     profile = runtime.profile_of(ROOT / "params.yaml")
     command = [stage, *sys.argv[1:]]
     environment = {**os.environ, **runtime.environment(profile), "PYTHONPATH": str(ROOT / "src")}
-    warm = os.environ.get("DLBOOKS_WARM")
-    if warm and profile != "book" and os.path.exists(warm):
-        hand_over(warm, command, environment)
+    door = os.environ.get("DLBOOKS_WARM")
+    if door and profile != "book" and os.path.exists(door):
+        hand_over(door, command, environment)
     python = interpreter()
     environment["DLBOOKS_CLIENTS"] = ",".join(map(str, clients()))
     words = [python, "-m", "dlbooks.stage", *command]
@@ -72,25 +71,19 @@ def launch(stage: str) -> None:
     sys.exit(subprocess.call(words, env=environment))
 
 
-def hand_over(warm: str, command: list[str], environment: dict[str, str]) -> None:
+def hand_over(door: str, command: list[str], environment: dict[str, str]) -> None:
     """Sends everything to the warm process, waits for the exit code and ends with it. Returns if nobody answers."""
-    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        line.connect(warm)
-        request = json.dumps({"command": command, "environment": environment, "folder": str(ROOT)}).encode()
-        socket.send_fds(line, [len(request).to_bytes(8, "little")], [0, 1, 2])
-        line.sendall(request)
+        line = warm.ask(door, command, ROOT, environment)
     except OSError:
-        line.close()
         return
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: os._exit(143))  # the line breaks, and the stage with it
     watched = [line.fileno(), *(os.pidfd_open(pid) for pid in clients())]
     try:
         ready, _, _ = select.select(watched, [], [])
-        answer = line.recv(4) if line.fileno() in ready else b""
     except KeyboardInterrupt:
         line.shutdown(socket.SHUT_WR)
         line.recv(4)
         os._exit(130)
-    os._exit(int.from_bytes(answer, "little") if answer else 143)
+    os._exit(warm.answer(line) if line.fileno() in ready else 143)

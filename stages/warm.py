@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import json
 import os
 import select
 import signal
@@ -21,13 +20,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from dlbooks import runtime  # standard library only
+from dlbooks import runtime, warm  # standard library only
 
 PACKAGES = (
     "numpy tensorflow keras matplotlib.pyplot PIL.Image pydantic ruamel.yaml requests tqdm sklearn.metrics pandas "
     "mlflow mlflow.tensorflow mlflow.models mlflow.pyfunc mlflow.store.tracking.sqlalchemy_store "
     "prefect prefect.flows prefect.tasks prefect.artifacts prefect.flow_engine prefect.task_engine prefect.cache_policies "
     "mlflow.store.tracking.sqlalchemy_workspace_store mlflow.tracing.export mlflow.models.display_utils alembic.command git graphviz "
+    "dvc.repo dvc.stage dvc.dvcfile dvc.cachemgr dvc.stage.cache dvc_data.hashfile.checkout dvc_objects.fs.local "
     "sqlalchemy.dialects.sqlite opentelemetry.sdk.metrics anyio._backends._asyncio prefect.utilities.visualization pydantic.v1 "
     "matplotlib.backends.backend_agg PIL.GifImagePlugin PIL.JpegImagePlugin PIL.PngImagePlugin "
     "jinja2 markdown_it latex2mathml.converter"
@@ -66,14 +66,7 @@ def child(line: socket.socket) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.setpgid(0, 0)
-        head, streams, _, _ = socket.recv_fds(line, 8, 3)
-        size, request = int.from_bytes(head, "little"), b""
-        while len(request) < size:
-            request += line.recv(size - len(request))
-        for target, stream in enumerate(streams):
-            os.dup2(stream, target)
-            os.close(stream)
-        wanted = json.loads(request)
+        wanted = warm.request(line)
         os.chdir(wanted["folder"])
         os.environ.clear()
         os.environ.update(wanted["environment"])

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import environment
 
 from dlbooks import runtime
 
@@ -19,36 +20,13 @@ pytestmark = pytest.mark.pipeline
 BIN = Path(sys.executable).parent
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory):
-    """A fresh clone with the working tree's changes committed, and one Prefect server for all tests."""
-    folder = tmp_path_factory.mktemp("pipeline") / "clone"
-    root = runtime.root()
-    subprocess.run(["git", "clone", "-q", str(root), str(folder)], check=True)
-    changed = subprocess.run(["git", "ls-files", "-mo", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    )
-    for name in filter(None, changed):
-        if (root / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(root / name, folder / name)
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
-    subprocess.run([*git, "add", "-A"], cwd=folder, check=True)
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "working tree"], cwd=folder, check=True)
-    return folder
-
-
-def environment(clone, **more):
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DLBOOKS_", "PREFECT_", "MLFLOW_"))}
-    return {**kept, "DLBOOKS_PYTHON": sys.executable, "PATH": "/usr/bin:/bin:" + os.environ["PATH"], **more}
-
-
 def repro(clone, *targets, **more):
     """`dlbooks repro` in the clone; returns the names of the stages that ran."""
     command = [sys.executable, "-m", "dlbooks.cli", "repro", *targets]
     done = subprocess.run(command, cwd=clone, env={**environment(clone, **more), "PYTHONPATH": str(clone / "src")}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return re.findall(r"Running stage '([^']+)'", done.stdout + done.stderr), done.stdout
+    ran = r"Running stage '([^']+)'|✓ +\d+/\d+ +[\d.]+ s  (\S+)"  # one by one, or on workers
+    return [one or other for one, other in re.findall(ran, done.stdout + done.stderr)], done.stdout
 
 
 def set_param(clone, old, new):

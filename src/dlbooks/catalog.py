@@ -62,7 +62,8 @@ class Chapter:
     ``sources`` are places in the books ("B1 1.2.1"); ``datasets`` and ``needs`` are ids of data sets and of other chapters whose
     artifacts it reads; ``hardware`` names the work pool; ``curves`` groups logged series into plots (title → series names);
     ``picture`` is the figure that stands for the chapter, ``example`` a ``dlbooks predict`` command line for its page. ``own_data`` are those of
-    ``datasets`` that a person's own data set of the same kind may take the place of.
+    ``datasets`` that a person's own data set of the same kind may take the place of. ``mirrored`` says that training goes through
+    ``nn.training.compiled_epoch`` alone, so that several GPUs can share every batch.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Chapter:
     datasets: list[str] = field(default_factory=list)
     needs: list[str] = field(default_factory=list)
     hardware: typing.Literal["cpu", "gpu"] = "cpu"
+    mirrored: bool = False
     variants: dict[str, Variant] = field(default_factory=dict)
     curves: dict[str, list[str]] = field(default_factory=dict)
     exports: bool = True

@@ -116,11 +116,50 @@ def show(chapter: str, as_json: Json = False):
 
 
 @app.command()
-def repro(targets: Annotated[list[str] | None, typer.Argument(metavar="[STAGE]…", help="Stages; all if none is named.")] = None, force: bool = False):
-    """Rebuild what changed: DVC with a warm process and one Prefect server for all stages, and a table at the end."""
+def repro(
+    targets: Annotated[list[str] | None, typer.Argument(metavar="[STAGE]…", help="Stages; all if none is named.")] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Run although nothing changed.")] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Stages at a time; 0: as many as pay here; 1: DVC runs them one by one.")] = 0,
+    pool: Annotated[
+        list[str] | None, typer.Option(metavar="CLASS=POOL", help="Send stages to a Prefect work pool: `--pool cpu=cpu --pool gpu=gpu`.")
+    ] = None,
+    keep_going: Annotated[bool, typer.Option(help="After a failure, still run what does not depend on it.")] = True,
+    profile: Annotated[str, typer.Option(help="`mini` or `book`; another one than in params.yaml is rebuilt in a checkout of its own.")] = "",
+):
+    """Rebuild what changed: DVC says what is stale, Prefect's workers run it in parallel, dvc.lock is the one of `dvc repro`."""
     from dlbooks import rebuild
 
-    raise typer.Exit(rebuild.repro(targets or [], force))
+    pools = dict(entry.partition("=")[::2] for entry in pool or [])
+    if any(not name for name in pools.values()) or (pools and "cpu" not in pools):
+        raise UserError("--pool takes CLASS=POOL, and the class cpu is needed: --pool cpu=cpu --pool gpu=gpu")
+    if profile and profile not in params.PROFILES:
+        raise UserError(f"profile {profile!r} is unknown: it is one of {', '.join(params.PROFILES)}")
+    raise typer.Exit(rebuild.repro(targets or [], force, jobs, pools, keep_going, profile))
+
+
+@app.command()
+def worker(
+    pool: Annotated[str, typer.Option(help="Work pool to serve; made where it is missing.")] = "cpu",
+    name: Annotated[str, typer.Option(help="Name in Prefect; default is host and process.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="Stages at a time; 0: one per core, or one per worker with --device.")] = 0,
+    device: Annotated[str, typer.Option(help="GPUs of this worker: `0`, or `0,1` to share a training between them.")] = "",
+):
+    """Serve a Prefect work pool: run the stages of rebuilds, here or for another machine."""
+    from dlbooks import rebuild
+    from dlbooks import worker as working
+
+    working.serve(pool, name, limit or (1 if device else rebuild.fitting_jobs()), device)
+
+
+@app.command()
+def deploy():
+    """Register the deployments of prefect.yaml, schedules paused, and their work pools at the Prefect server."""
+    from dlbooks import deployments
+
+    print("\n".join(deployments.deploy()))
+    print(
+        "Schedules are paused: switch them on in the UI. Serve the pools with `dlbooks worker --pool main --limit 2`, `dlbooks worker --pool cpu` …"
+    )
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
-from dlbooks import runtime
+from dlbooks import devices, runtime
 
 PINNED = ("tensorflow", "keras", "dvc", "prefect", "mlflow", "numpy")
 
@@ -42,6 +44,7 @@ def checks() -> list[tuple[str, bool, str]]:
     portable = not flags or "avx2" in flags
     found.append(("CPU", portable, runtime.hardware() + ("" if portable else ": without AVX2 results differ from the committed ones")))
     found.append(("bfloat16", True, "fast on this CPU" if runtime.mixed_precision() else "slow on this CPU: profile book computes in float32"))
+    found.append(("GPU", True, gpus()))
     for name, port in (("Prefect UI", 4200), ("MLflow UI", 5000)):
         with socket.socket() as probe:
             busy = probe.connect_ex(("127.0.0.1", port)) == 0
@@ -51,6 +54,23 @@ def checks() -> list[tuple[str, bool, str]]:
         there = os.path.isdir(mirror)
         found.append(("mirror", there, f"DLBOOKS_MIRROR={mirror}" + ("" if there else ": no such folder")))
     return found
+
+
+def gpus() -> str:
+    """The machine's GPUs, and what is missing to use them. TensorFlow is asked in a process of its own, and only where there is a GPU."""
+    there = devices.installed()
+    if not there:
+        return "none: every profile computes on the CPU"
+    words = [", ".join(f"{gpu.index} ({gpu.name})" for gpu in there)]
+    code = "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"
+    environment = {**os.environ, **runtime.QUIET, **devices.environment([gpu.index for gpu in there])}
+    asked = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    seen = int(asked.stdout) if asked.stdout.strip().isdigit() else 0
+    if seen < len(there):
+        words.append(f"TensorFlow sees {seen or 'none'}: CUDA's libraries are missing, `pip install 'tensorflow[and-cuda]=={version('tensorflow')}'`")
+    if not find_spec("pynvml"):
+        words.append("their utilization is not logged: `pip install nvidia-ml-py`")
+    return "; ".join(words)
 
 
 def doctor(as_json: bool = False) -> int:

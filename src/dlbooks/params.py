@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 
 import pydantic
@@ -49,6 +50,11 @@ def read(path: Path) -> dict:
     if values.get("profile") not in PROFILES:
         raise UserError(f"{path}: profile is {values.get('profile')!r}, must be one of {', '.join(PROFILES)}")
     return values
+
+
+def with_profile(text: str, profile: str) -> str:
+    """The text of a ``params.yaml`` with another profile."""
+    return re.sub(r"^profile:\s*\w+", f"profile: {profile}", text, count=1, flags=re.M)
 
 
 def section(values: dict, key: str, profile: str) -> dict:

@@ -12,19 +12,24 @@ import tempfile
 import time
 from pathlib import Path
 
-from dlbooks import UserError, catalog, ledger, own, runtime, services, sync, tracking
+from dlbooks import UserError, board, catalog, fleet, ledger, own, runtime, services, sync, tracking, warm, workspace
+from dlbooks.plan import Plan, expected, plan
 
-FAREWELL = """
-Done in {seconds:.0f} s. Look further:
-  data/report/index.html               every chapter with curves, pictures and the book's numbers
-  make ui                              its runs in MLflow and Prefect
-  .venv/bin/dlbooks show mnist-cnn     theory, parameters and results of one chapter
-  .venv/bin/dlbooks predict mnist-cnn digit.png     use what was trained"""
+LOCAL = "local"  # the pool of a rebuild's own worker
 
 
-def repro(targets: list[str], force: bool = False) -> int:
-    """Rebuilds what changed, all or ``targets`` with what they need. Returns the exit code."""
+def repro(
+    targets: list[str], force: bool = False, jobs: int = 0, pools: dict[str, str] | None = None, keep_going: bool = True, profile: str = ""
+) -> int:
+    """Rebuilds what changed, all or ``targets`` with what they need. Returns the exit code.
+
+    ``jobs`` stages run at a time (default: as many as pay here); with 1, DVC runs them one by one. ``pools`` sends them to the work pools of a Prefect
+    server instead, by hardware class: ``{"cpu": "cpu", "gpu": "gpu"}``. A ``profile`` that is not the checkout's is rebuilt elsewhere.
+    """
     from rich.console import Console
+
+    if profile and profile != runtime.profile_of(runtime.root() / "params.yaml"):
+        return elsewhere(profile, targets, force, jobs, pools, keep_going)
 
     console = Console(highlight=False)
     began = time.monotonic()
@@ -33,24 +38,30 @@ def repro(targets: list[str], force: bool = False) -> int:
     os.chdir(runtime.root())
     os.environ.update(runtime.QUIET)
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
+    from dvc.repo import Repo, lock_repo
 
     check_targets(targets)
+    tracking.reap_here()
+    trained = {*catalog.chapters(), *own.stages()}
+    failed: dict[str, str] = {}
     try:
         repo = Repo()
-        with quiet():
+        with quiet(), lock_repo(repo):
             restore(repo)
-            stale = stale_stages(repo, targets, force)
-        if not stale:
+            todo = plan(repo, targets, force, expected(seconds()))
+        if not todo.stages:
             console.print(f"[green]Nothing changed:[/] data and {len(catalog.chapters())} chapters are up to date.")
             return 0
-        console.print(f"{len(stale)} stages to run: {', '.join(stale)}")
-        trained = {*catalog.chapters(), *own.stages()}
-        with helpers(any(s in trained for s in stale)):
-            forget_seconds(stale)
-            repo.reproduce(targets=targets or None, force=force, single_item=force and bool(targets))
-        for name in stale:
-            if name in trained and f"chapter {name}" not in seconds():
+        console.print(f"{len(todo.stages)} stages to run: {', '.join(todo.stages)}")
+        forget_seconds(todo.stages)
+        jobs = jobs or fitting_jobs()
+        if pools or (jobs > 1 and len(todo.stages) > 2):
+            failed = parallel(repo, todo, set(targets or todo.stages) if force else set(), jobs, pools, keep_going, console)
+        else:
+            with helpers(any(s in trained for s in todo.stages)):
+                repo.reproduce(targets=targets or None, force=force, single_item=force and bool(targets))
+        for name in todo.stages:
+            if name in trained and name not in failed and f"chapter {name}" not in seconds() and ledger.here(name):
                 tracking.restored(name)
     except DvcException as error:
         message = dvc_message(error)
@@ -59,11 +70,127 @@ def repro(targets: list[str], force: bool = False) -> int:
         raise UserError(message) from None
     finally:
         sync.sort_lock()
-    table(console)
-    for line in differences():
+    board.table(console, seconds())
+    for line in board.differences():
         console.print(f"[yellow]{line}[/]")
-    console.print(FAREWELL.format(seconds=time.monotonic() - began), soft_wrap=True)
+    if failed:
+        console.print(board.summary(todo, failed))
+        return 1
+    console.print(board.FAREWELL.format(seconds=time.monotonic() - began), soft_wrap=True)
     return 0
+
+
+def elsewhere(profile: str, targets: list[str], force: bool, jobs: int, pools: dict[str, str] | None, keep_going: bool) -> int:
+    """Rebuilds another profile in a checkout of its own, ``.dlbooks/rebuild/<profile>``: DVC's cache and MLflow's store are this one's, ``dvc.lock`` is not."""
+    root = workspace.folder() / profile
+    workspace.unpacked(workspace.snapshot(profile), root)
+    words = [*targets, "--jobs", str(jobs), *(["--force"] if force else []), *([] if keep_going else ["--no-keep-going"])]
+    words += [w for name, pool in (pools or {}).items() for w in ("--pool", f"{name}={pool}")]
+    environment = {**os.environ, "DLBOOKS_HOME": str(runtime.home()), "DLBOOKS_PYTHON": sys.executable, "PYTHONPATH": str(root / "src")}
+    return subprocess.call([sys.executable, "-m", "dlbooks.cli", "repro", *words], cwd=root, env=environment)
+
+
+def fitting_jobs() -> int:
+    """Stages at a time that pay on this machine: one per core, each about a gigabyte of memory."""
+    cores = runtime.cores()
+    try:
+        gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (ValueError, OSError):
+        gigabytes = 2.0 * cores
+    return max(1, min(cores, int(gigabytes / 1.5), 16)) if hasattr(os, "fork") else 1
+
+
+def parallel(repo, todo: Plan, forced: set[str], jobs: int, pools: dict[str, str] | None, keep_going: bool, console) -> dict[str, str]:
+    """Has workers run a plan, merges their entries into ``dvc.lock`` and brings the outputs here. Returns the stages that failed, with reasons."""
+    import httpx
+    from dvc.repo import lock_repo
+
+    with quiet(), lock_repo(repo):
+        lock, digest = sync.Lock(), workspace.snapshot()
+        shared = workspace.remote(repo) if pools else None
+        if shared:
+            workspace.send(repo, shared, digest, outside(repo, todo))
+        book = runtime.profile_of(runtime.root() / "params.yaml") == "book"
+
+        def parameters(name: str) -> dict:
+            needed = {n: {k: lock.entries[n][k] for k in ("cmd", "outs")} for n in todo.reads[name]}
+            entries = {**needed, **({name: lock.entries[name]} if name in lock.entries else {})}
+            return {"target": name, "snapshot": digest, "entries": entries, "producers": todo.reads[name], "force": name in forced}
+
+        def hardware(name: str) -> str:
+            return own.stage(name).found.declaration.hardware if book and "@" not in name and name != "report" else "cpu"
+
+        with crew(jobs, pools) as client, board.Board(console, todo) as shown:
+
+            def done(outcome: fleet.Outcome) -> None:
+                shown.ended(outcome)
+                if not outcome.error:
+                    lock.enter(outcome.stage, outcome.result["entry"])
+                    if outcome.result["how"] == "ran":
+                        keep_seconds(outcome.stage, outcome.result["seconds"])
+
+            crews = fleet.Pools(client, pools or {"cpu": LOCAL})
+            try:
+                failed = fleet.follow(todo, crews, hardware, parameters, done, keep_going, lambda: shown.show(crews.running.values()))
+            except httpx.HTTPError as error:
+                raise UserError(f"Prefect server {client.api_url} does not answer ({error}): run the command again, it goes on from here") from None
+            except BaseException:
+                crews.cancel()
+                raise
+            finally:
+                bring(repo, todo, shared)
+            board.artifact(client, todo, failed)
+    return failed
+
+
+def outside(repo, todo: Plan) -> list:
+    """Stages that a plan reads and does not run."""
+    names = {stage.addressing: stage for stage in repo.index.graph}
+    return [names[n] for n in sorted({n for s in todo.stages for n in todo.reads[s]} - set(todo.stages))]
+
+
+def bring(repo, todo: Plan, shared: str | None) -> None:
+    """Links the outputs that ``dvc.lock`` names into the checkout, all at once; those of other machines come from the remote before."""
+    repo._reset()  # dvc.lock was written behind its back
+    if shared:
+        workspace.remote(repo)
+        done = [stage for stage in repo.index.stages if stage.addressing in todo.stages]
+        workspace.pull(repo, shared, done)
+    repo.checkout(force=True, allow_missing=True)
+
+
+@contextlib.contextmanager
+def crew(jobs: int, pools: dict[str, str] | None):
+    """A client of Prefect's server; without ``pools`` a server of this rebuild's own, and a worker for ``jobs`` stages at a time."""
+    if pools:
+        if not os.environ.get("PREFECT_API_URL") and not services.prefect_running():
+            raise UserError("work pools need a Prefect server: name it in PREFECT_API_URL, or start one with `dlbooks ui`")
+        tracking.prepare(runtime.profile_of(runtime.root() / "params.yaml"))
+        os.environ.update(services.prefect_environment())  # before Prefect is imported, which reads them once
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            yield client
+        return
+    port = services.free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    environment = {**os.environ, "PREFECT_API_URL": url, "DLBOOKS_HOME": str(runtime.home())}
+    command = [sys.executable, "-m", "dlbooks.cli", "worker", "--pool", LOCAL, "--name", LOCAL, "--limit", str(jobs)]
+    kept = {
+        "server": lambda: services.start_prefect(port, advertise=False)[0],
+        "worker": lambda: services.start(command, environment, workspace.folder() / "worker.log"),
+    }
+    with services.kept_alive(kept) as running:
+        os.environ.update(services.prefect_environment(), PREFECT_API_URL=url)
+        from prefect.client.orchestration import get_client
+
+        tracking.prepare(runtime.profile_of(runtime.root() / "params.yaml"))
+        services.await_prefect(running["server"], url)
+        try:
+            with get_client(sync_client=True) as client:
+                yield client
+        finally:
+            os.environ.pop("PREFECT_API_URL", None)
 
 
 def check_targets(targets: list[str]) -> None:
@@ -72,23 +199,6 @@ def check_targets(targets: list[str]) -> None:
     for target in targets:
         if target not in data and target != "report" and target not in own.stages():
             catalog.chapter(target)
-
-
-def stale_stages(repo, targets: list[str], force: bool) -> list[str]:
-    """What DVC calls changed and everything that reads it, in the order it will run."""
-    import networkx
-
-    graph = repo.index.graph  # an edge leads from a stage to one that it reads
-    names = {stage.addressing: stage for stage in graph}
-    wanted = set(graph)
-    if targets:
-        wanted = {s for t in targets for s in (names[t], *networkx.descendants(graph, names[t]))}
-    if force:
-        changed = {names[t] for t in targets} if targets else set(graph)
-    else:
-        changed = {names[n] for n in repo.status(targets=targets or None, with_deps=bool(targets)) if n in names}
-    stale = {s for c in changed for s in (c, *networkx.ancestors(graph, c))} & wanted
-    return [s.addressing for s in networkx.dfs_postorder_nodes(graph) if s in stale]
 
 
 def restore(repo) -> None:
@@ -149,20 +259,18 @@ def helpers(training: bool):
                 own, url = services.start_prefect(advertise=False)  # a run that outlives this rebuild must not find it
                 os.environ["PREFECT_API_URL"] = environment["PREFECT_API_URL"] = url
             environment = {**services.prefect_environment(), **environment}
-        command = [sys.executable, str(runtime.root() / "stages" / "warm.py"), str(door)]
-        warm = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=services.die_with_parent)
+        parent = warm.start(door, environment)
         try:
             if training:
                 tracking.prepare(runtime.profile_of(runtime.root() / "params.yaml"))
                 if own:
                     services.await_prefect(own, url)
-            while not door.exists() and warm.poll() is None:
-                time.sleep(0.05)
+            warm.ready(parent, door)
             os.environ["DLBOOKS_WARM"] = str(door)
             yield
         finally:
             os.environ.pop("DLBOOKS_WARM", None)
-            services.stop(warm)
+            services.stop(parent)
             if own:
                 os.environ.pop("PREFECT_API_URL")
                 services.stop(own)
@@ -170,67 +278,33 @@ def helpers(training: bool):
 
 def seconds() -> dict[str, float]:
     """Seconds of every stage that was run in this checkout, not restored."""
-    path = runtime.state() / "seconds.json"
+    path = seconds_file()
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def seconds_file() -> Path:
+    here = runtime.root() == runtime.home()
+    return runtime.state() / ("seconds.json" if here else f"seconds-{runtime.root().name}.json")
+
+
+def command(stage: str) -> str:
+    """The name of a DVC stage among the seconds: what its command says."""
+    return stage.replace("@", " ") if "@" in stage else stage if stage == "report" else f"chapter {stage}"
+
+
+def keep_seconds(stage: str, spent: float) -> None:
+    """Notes what a stage took on a worker."""
+    seconds_file().write_text(json.dumps({**seconds(), command(stage): round(spent, 2)}, indent=2), encoding="utf-8")
 
 
 def forget_seconds(stages: list[str]) -> None:
     """Drops the seconds of stages about to run: whichever has none afterwards came out of DVC's cache."""
-    names = {s.replace("@", " ") if "@" in s else f"chapter {s}" for s in stages}
+    names = {command(s) for s in stages}
     kept = {k: v for k, v in seconds().items() if k not in names}
-    (runtime.state() / "seconds.json").write_text(json.dumps(kept, indent=2), encoding="utf-8")
+    seconds_file().write_text(json.dumps(kept, indent=2), encoding="utf-8")
 
 
 def dvc_message(error: BaseException) -> str:
     """DVC's words for a failure, with its cause, in one line."""
     cause = getattr(error, "cause", None) or error.__cause__
     return f"{error}" + (f" ({cause})" if cause else "")
-
-
-def table(console) -> None:
-    """Chapter, metric, measured, the book's number, seconds."""
-    from rich.table import Table
-
-    profile = runtime.profile_of(runtime.root() / "params.yaml")
-    spent, known = seconds(), ledger.read()
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("chapter", "metric", f"ours, {profile}", "the book", "ours, real data", "seconds"):
-        grid.add_column(name, justify="left" if name in ("chapter", "metric") else "right", no_wrap=name == "chapter")
-    for name, stage in {**{c: own.Stage(catalog.chapter(c)) for c in catalog.chapters()}, **own.stages()}.items():
-        chapter, mine = stage.found.declaration, bool(stage.swaps)  # a floor, the book's number and ours are of other data than a person's own
-        value = ledger.here(name).get(chapter.headline)
-        if value is None:
-            continue
-        headline = chapter.metrics[chapter.headline]
-        real = None if mine else ledger.best(known, name).get(chapter.headline)
-        took = spent.get(f"chapter {name}")
-        grid.add_row(
-            name,
-            chapter.headline,
-            f"{value:.5g}" + ("" if mine or headline.passes(value) else " [red]below its floor[/]"),
-            "" if mine or headline.reported is None else f"{headline.reported:.5g}",
-            "" if real is None else f"{real:.5g}",
-            "cached" if took is None else f"{took:.1f}",
-        )
-    console.print()
-    console.print(grid)
-
-
-def differences() -> list[str]:
-    """Stages whose inputs equal those of the committed ``dvc.lock`` while their results do not."""
-    from ruamel.yaml import YAML
-
-    committed = runtime.git("show", "HEAD:dvc.lock")
-    path = runtime.root() / "dvc.lock"
-    if not committed or not path.exists():
-        return []
-    yaml = YAML(typ="safe")
-    old, new = (yaml.load(t)["stages"] for t in (committed, path.read_text(encoding="utf-8")))
-    inputs = ("cmd", "deps", "params")
-    found = [n for n in new if n in old and all(new[n].get(k) == old[n].get(k) for k in inputs) and new[n].get("outs") != old[n].get("outs")]
-    if not found:
-        return []
-    return [
-        f"differs from the committed result although nothing it reads changed: {', '.join(found)}",
-        "this machine computes other bits; see `dvc metrics diff`",
-    ]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlbooks import UserError, catalog, own, params, runtime
+from dlbooks import UserError, catalog, devices, own, params, runtime
 from dlbooks.records import Records
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Run:
         return book["next"]
 
     def _checkpoint(self, label: str, following: int, state: dict[str, Any]) -> None:
-        arrays = {f"{n}/{i}": np.asarray(v) for n, thing in state.items() for i, v in enumerate(thing.variables)}
+        arrays = {f"{n}/{i}": np.asarray(v.numpy()) for n, thing in state.items() for i, v in enumerate(thing.variables)}
         book = json.dumps({"next": following, "series": self.series})
         self.work.mkdir(parents=True, exist_ok=True)
         temporary = self.work / f"{label}.part.npz"
@@ -192,7 +192,7 @@ class Run:
         """Keeps a model's variables in ``<name>.npz``, the same bytes for the same weights."""
         from dlbooks.export import savez
 
-        savez(self.out / f"{name}.npz", {f"{i:03d} {v.path}": np.asarray(v) for i, v in enumerate(model.weights)})
+        savez(self.out / f"{name}.npz", {f"{i:03d} {v.path}": np.asarray(v.numpy()) for i, v in enumerate(model.weights)})
 
     def load(self, model: keras.Model, name: str = "weights") -> keras.Model:
         """Puts saved variables back into a model that ``build`` made, and returns it. Names the first layer that differs."""
@@ -253,6 +253,12 @@ class Run:
         """Empties the output folder."""
         shutil.rmtree(self.out, ignore_errors=True)
         self.out.mkdir(parents=True)
+
+    def train(self, module) -> None:
+        """The chapter's training: on all GPUs of this process if it is declared ``mirrored``, else on the first, or on the CPU."""
+        strategy = devices.strategy() if self.chapter.mirrored else None
+        with strategy.scope() if strategy else contextlib.nullcontext(), self.tracker.watched() if self.tracker else contextlib.nullcontext():
+            module.train(self)
 
     def evaluate(self, module) -> None:
         """The chapter's evaluation; then its history, curves and metrics are written."""

@@ -68,6 +68,15 @@ def profile_of(params: Path) -> str:
     return found[1] if found else "mini"
 
 
+def cores() -> int:
+    """Processors this process may use: its affinity, and in a container its share of the machine's time."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        found = min(found, max(1, round(int(quota) / int(period))))
+    return found
+
+
 def cpu_flags() -> set[str]:
     """Instruction set flags of the CPU, empty where ``/proc/cpuinfo`` does not exist."""
     try:
@@ -78,12 +87,16 @@ def cpu_flags() -> set[str]:
 
 
 def mixed_precision() -> bool:
-    """Whether bfloat16 is fast here: elsewhere it is 8 to 25 times slower than float32."""
-    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
+    """Whether what this process computes on multiplies bfloat16: its GPUs, else the CPU, where it would be 8 to 25 times slower than float32."""
+    from dlbooks import devices
+
+    return devices.mixed_precision() if devices.visible() else bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
 
 
 def hardware() -> str:
     """CPU model, cores and the widest instruction set in words; GPUs where TensorFlow is loaded and sees some."""
+    from dlbooks import devices
+
     try:
         text = Path("/proc/cpuinfo").read_text()
         model = re.search(r"model name\s*:\s*(.*)", text)[1]
@@ -93,12 +106,7 @@ def hardware() -> str:
         model = platform.processor() or platform.machine()
     flags = cpu_flags()
     isa = next((f for f in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if f in flags), "")
-    gpus = []
-    if "tensorflow" in sys.modules:
-        import tensorflow as tf
-
-        gpus = [tf.config.experimental.get_device_details(d).get("device_name", d.name) for d in tf.config.list_physical_devices("GPU")]
-    return ", ".join([f"{model} × {os.cpu_count()}", *([isa] if isa else []), *gpus])
+    return ", ".join([f"{model} × {os.cpu_count()}", *([isa] if isa else []), *(gpu.name for gpu in devices.visible())])
 
 
 @contextlib.contextmanager
@@ -130,18 +138,19 @@ def load_tensorflow() -> None:
 
 
 def prepare(profile: str, seed: int) -> None:
-    """Makes this process compute reproducibly: threads, op determinism, every seed. Call before any tensor exists."""
+    """Makes this process compute reproducibly: devices, threads, op determinism, every seed. Call before any tensor exists."""
     import random
 
     import keras
     import tensorflow as tf
     from keras.src.random import seed_generator
 
+    from dlbooks import devices
+
+    devices.prepare(profile)
     if profile != "book":
         tf.config.threading.set_intra_op_parallelism_threads(2)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-    for device in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(device, True)
     tf.config.experimental.enable_op_determinism()
     keras.utils.clear_session()  # names of layers count from zero again, on a retry too
     keras.utils.set_random_seed(seed)
@@ -153,3 +162,15 @@ def git(*words: str, cwd: Path | None = None) -> str:
     """Output of a git command, empty where it fails."""
     result = subprocess.run(["git", *words], cwd=cwd or root(), capture_output=True, text=True)
     return result.stdout.strip() if result.returncode == 0 else ""
+
+
+def commit() -> tuple[str, bool]:
+    """The git commit of the code, and whether code or parameters differ from it; in a worker's folder what the rebuild's snapshot says."""
+    packed = root() / "snapshot.json"
+    if packed.exists():
+        import json
+
+        known = json.loads(packed.read_text(encoding="utf-8"))
+        return known["commit"], known["dirty"]
+    paths = ["src", "stages", "flows", *([] if "DVC_EXP_BASELINE_REV" in os.environ else ["params.yaml"])]
+    return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", *paths))

@@ -10,8 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from dlbooks import UserError, runtime
@@ -27,6 +29,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def log() -> Path:
+    """What the Prefect server printed."""
+    return _home() / "server.log"
 
 
 def prefect_environment() -> dict[str, str]:
@@ -68,17 +75,17 @@ def start_prefect(port: int = 0, advertise: bool = True) -> tuple[subprocess.Pop
     url = f"http://127.0.0.1:{port}/api"
     environment = {**os.environ, **runtime.QUIET, **prefect_environment(), "PREFECT_API_URL": url}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    process = _start(command, environment, _home() / "server.log")
+    process = start(command, environment, log())
     if advertise:
         (_home() / "server.json").write_text(json.dumps({"url": url, "pid": process.pid}))
     return process, url
 
 
-def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen:
+def start(command: list[str], environment: dict[str, str], log: Path, cwd: Path | None = None) -> subprocess.Popen:
     """A server in a session of its own that writes to ``log`` and ends with this process."""
     with open(log, "w") as file:
         options = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file, "start_new_session": True, "preexec_fn": die_with_parent}
-        return subprocess.Popen(command, env=environment, **options)
+        return subprocess.Popen(command, env=environment, cwd=cwd, **options)
 
 
 def await_answer(url: str, process: subprocess.Popen, name: str, log: Path, seconds: float = 90) -> None:
@@ -92,7 +99,41 @@ def await_answer(url: str, process: subprocess.Popen, name: str, log: Path, seco
 
 
 def await_prefect(process: subprocess.Popen, url: str) -> None:
-    await_answer(url + "/health", process, "Prefect", _home() / "server.log")
+    await_answer(url + "/health", process, "Prefect", log())
+
+
+@contextlib.contextmanager
+def kept_alive(starters: dict[str, Callable[[], subprocess.Popen]], tries: int = 5):
+    """Starts processes by name and starts each again when it ends, ``tries`` times; all are stopped behind the block. Yields the running ones."""
+    running = {name: start() for name, start in starters.items()}
+    over = threading.Event()
+
+    def watch() -> None:
+        left = dict.fromkeys(starters, tries)
+        while not over.wait(0.5):
+            for name, process in running.items():
+                if process.poll() is not None and left[name]:
+                    left[name] -= 1
+                    running[name] = starters[name]()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield running
+    finally:
+        over.set()
+        watcher.join()
+        for process in reversed(list(running.values())):
+            stop(process)
+
+
+def await_prefect_at(url: str, seconds: float = 90) -> None:
+    """Returns once a Prefect server that somebody else starts answers."""
+    deadline = time.monotonic() + seconds
+    while not _answers(url + "/health"):
+        if time.monotonic() > deadline:
+            raise UserError(f"Prefect server {url} does not answer: start it (`dlbooks ui`), or set PREFECT_API_URL")
+        time.sleep(0.2)
 
 
 def die_with_parent() -> None:
@@ -130,7 +171,7 @@ def ui(prefect_port: int, mlflow_port: int) -> None:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port), "--backend-store-uri", tracking.uri()]
     command += ["--artifacts-destination", str(tracking.folder() / "artifacts"), "--workers", "1"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    mlflow = _start(command, environment, tracking.folder() / "server.log")
+    mlflow = start(command, environment, tracking.folder() / "server.log")
     try:
         if prefect:
             await_prefect(prefect, url)

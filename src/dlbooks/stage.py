@@ -81,7 +81,7 @@ def direct(name: str, out: str, profile: str = "", overrides: str = "{}") -> Non
     module = catalog.load(found.declaration)
     runtime.prepare(profile, parameters.seed)
     run.begin()
-    module.train(run)
+    run.train(module)
     run.evaluate(module)
     if hasattr(module, "export"):
         module.export(run)
@@ -111,6 +111,13 @@ def predict(name: str, words: list[str], out: Path | None, assigned: list[str]) 
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         raise UserError(f"{name} predict: {'.'.join(map(str, first['loc']))} = {first['input']!r}: {first['msg'].removeprefix('Input ')}") from None
+
+
+def flow(run: str) -> None:
+    """A flow run that a worker has claimed."""
+    from dlbooks import worker
+
+    worker.execute(run)
 
 
 def report(_name: str = "") -> None:
@@ -171,7 +178,7 @@ def main(argv: list[str]) -> int:
     """Runs one stage; exit code 0, 1 (a defect, with traceback), 2 (a user's mistake, one line) or 130 (interrupted)."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     end_with(os.environ.pop("DLBOOKS_CLIENTS", ""))
-    actions = {"fetch": fetch, "preprocess": preprocess, "chapter": chapter, "direct": direct, "report": report}
+    actions = {"fetch": fetch, "preprocess": preprocess, "chapter": chapter, "direct": direct, "report": report, "flow": flow}
     began = time.monotonic()
     try:
         actions[argv[0]](*argv[1:])
@@ -189,7 +196,8 @@ def main(argv: list[str]) -> int:
             print(f"error: {words}", file=sys.stderr, flush=True)
             return 2
         raise
-    note_seconds(" ".join(argv), time.monotonic() - began)
+    if argv[0] not in ("direct", "flow"):
+        note_seconds(" ".join(argv), time.monotonic() - began)
     return 0
 
 
@@ -225,10 +233,11 @@ def end_with(pids: str) -> None:
 
 
 def note_seconds(stage: str, seconds: float) -> None:
-    """Keeps a stage's seconds in an undeclared side file, for the table at the end of a rebuild; an experiment's are not the checkout's."""
-    if runtime.root() != runtime.home():
+    """Keeps a stage's seconds in an undeclared side file, for the table at the end of a rebuild; an experiment's are not the checkout's.
+    A worker names a file of its own in ``DLBOOKS_SECONDS``."""
+    if runtime.root() != runtime.home() and "DLBOOKS_SECONDS" not in os.environ:
         return
-    path = runtime.state() / "seconds.json"
+    path = Path(os.environ.get("DLBOOKS_SECONDS") or runtime.state() / "seconds.json")
     with open(path, "a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)

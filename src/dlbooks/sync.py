@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 from dlbooks import catalog, own, runtime
@@ -109,6 +110,41 @@ def write() -> bool:
     return True
 
 
+def order() -> list[str]:
+    """All stages in the order of ``dvc.yaml``."""
+    datasets = list(catalog.datasets())
+    return [*(f"fetch@{d}" for d in datasets), *(f"preprocess@{d}" for d in datasets), *catalog.chapters(), *own.stages(), "report"]
+
+
+def read_lock() -> dict[str, dict]:
+    """Entries of ``dvc.lock`` by stage."""
+    from ruamel.yaml import YAML
+
+    path = runtime.root() / "dvc.lock"
+    return YAML(typ="safe").load(path.read_text(encoding="utf-8"))["stages"] if path.exists() else {}
+
+
+class Lock:
+    """``dvc.lock`` while workers hand in entries: the text of every entry is kept, so that writing all of them takes a millisecond."""
+
+    def __init__(self):
+        self.entries = read_lock()
+        self.texts: dict[str, str] = {}
+
+    def enter(self, name: str, entry: dict) -> None:
+        """Takes a stage's new entry and writes the file, in the order of ``dvc.yaml``, byte for byte as DVC does."""
+        from dvc.utils.serialize import dumps_yaml
+
+        self.entries[name] = entry
+        self.texts.pop(name, None)
+        for known in self.entries.keys() - self.texts.keys():
+            self.texts[known] = "".join(f"  {line}" for line in dumps_yaml({known: self.entries[known]}).splitlines(keepends=True))
+        text = "schema: '2.0'\nstages:\n" + "".join(self.texts[n] for n in order() if n in self.texts)
+        part = runtime.root() / ".dvc" / "tmp" / "dvc.lock.part"
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, runtime.root() / "dvc.lock")
+
+
 def sort_lock() -> None:
     """Puts the entries of ``dvc.lock`` into the order of ``dvc.yaml`` (DVC appends new ones in order of execution)."""
     from ruamel.yaml import YAML
@@ -118,10 +154,8 @@ def sort_lock() -> None:
         return
     yaml = YAML()
     lock = yaml.load(path.read_text(encoding="utf-8"))
-    datasets = list(catalog.datasets())
-    order = [*(f"fetch@{d}" for d in datasets), *(f"preprocess@{d}" for d in datasets), *catalog.chapters(), *own.stages(), "report"]
     stages = lock["stages"]
-    known = [name for name in order if name in stages]
+    known = [name for name in order() if name in stages]
     if list(stages) == known:
         return
     lock["stages"] = {name: stages[name] for name in known}

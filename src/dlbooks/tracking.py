@@ -10,14 +10,17 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import socket
+import sqlite3
 import time
 from pathlib import Path
 
-from dlbooks import UserError, catalog, runtime
+from dlbooks import UserError, catalog, devices, runtime
 
 FLUSH_SECONDS = 5.0
+SAMPLE_SECONDS = 10.0  # between two looks at utilization and memory; MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL names another
 
 
 def folder() -> Path:
@@ -94,6 +97,17 @@ def reap(store) -> int:
     return len(stale) - alive
 
 
+def reap_here() -> int:
+    """``reap`` for the local store, without importing MLflow where no run stands as running."""
+    file = folder() / "mlflow.db"
+    if uri() != f"sqlite:///{file}" or not file.exists():
+        return 0
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as store:
+        if store.execute("select count(*) from runs where status = 'RUNNING'").fetchone()[0]:
+            return reap(client())
+    return 0
+
+
 def process_mark(pid: int | None = None) -> str:
     """``pid:start time``, which no later process repeats."""
     pid = pid or os.getpid()
@@ -118,6 +132,7 @@ class Tracker:
         self.sent: dict[str, int] = {}
         self.flushed = time.monotonic()
         reap(self.store)
+        devices.confine(run.profile)  # before the first look at the hardware
         chapter, parent = run.chapter, os.environ.get("DLBOOKS_PARENT_RUN")
         name = run.id if run.variant is None else f"{run.id} · {run.variant}"
         tags = {
@@ -172,6 +187,40 @@ class Tracker:
         """A batch holds a thousand points at most."""
         for start in range(0, len(points), 1000):
             self.store.log_batch(run_id, metrics=points[start : start + 1000])
+
+    @contextlib.contextmanager
+    def watched(self):
+        """Goes around training: the tag ``dlbooks.device`` says what it computed on. In profile ``book`` MLflow's system metrics
+        (``system/gpu_0_utilization_percentage`` …) are logged meanwhile; the tag ``dlbooks.system_metrics`` says which.
+        """
+        monitor = self._monitor() if self.run.profile == "book" else None
+        if monitor:
+            monitor.start()
+        try:
+            yield
+        finally:
+            if monitor:
+                monitor.finish()
+            self.store.set_tag(self.id, "dlbooks.device", devices.words())
+
+    def _monitor(self):
+        """MLflow's monitor of this process's GPUs, CPU, memory, disk and network, not yet started; None, and a tag that says so, without ``psutil``."""
+        try:
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+        except ImportError as error:
+            self.store.set_tag(self.id, "dlbooks.system_metrics", f"none: {error.name} is not installed")
+            return None
+        logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # it announces its start and its end
+        monitor = SystemMetricsMonitor(self.id, sampling_interval=SAMPLE_SECONDS, tracking_uri=uri())
+        said, gpus = ["CPU", "memory", "disk", "network"], devices.visible()
+        for part in monitor.monitors:
+            if hasattr(part, "gpu_handles"):  # those of all GPUs of the machine
+                part.gpu_handles = [handle for i, handle in enumerate(part.gpu_handles) if devices.own(i)]
+                said = [*(["GPU"] if part.gpu_handles else []), *said]
+        if gpus and said[0] != "GPU":
+            said.append("not GPU: install nvidia-ml-py")
+        self.store.set_tag(self.id, "dlbooks.system_metrics", ", ".join(said))
+        return monitor
 
     def result(self) -> None:
         """Final metrics, the book's beside them, figures, files and the exported model."""
@@ -317,10 +366,10 @@ def provenance() -> dict[str, str]:
     import keras
     import tensorflow as tf
 
-    paths = ["src", "stages", "flows", *([] if "DVC_EXP_BASELINE_REV" in os.environ else ["params.yaml"])]
+    commit, dirty = runtime.commit()
     return {
-        "mlflow.source.git.commit": runtime.git("rev-parse", "HEAD"),
-        "dlbooks.dirty": "yes" if runtime.git("status", "--porcelain", "--", *paths) else "no",
+        "mlflow.source.git.commit": commit,
+        "dlbooks.dirty": "yes" if dirty else "no",
         "dlbooks.lock": lock_hash(),
         "dlbooks.versions": f"tensorflow {tf.__version__}, keras {keras.__version__}",
     }

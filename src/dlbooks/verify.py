@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from dlbooks import UserError, catalog, runtime
@@ -28,8 +29,8 @@ def again(name: str, out: Path) -> None:
         raise UserError(f"{name} failed: {(done.stderr.strip() or done.stdout.strip()).splitlines()[-1]}")
 
 
-def verify(names: list[str], as_json: bool = False) -> int:
-    """Compares a fresh run of every chapter with ``data/runs`` (or with a second run where nothing is there). Exit code 1 if any differs."""
+def compare(names: list[str], said: Callable[[str, dict], None] = lambda *_: None) -> dict[str, dict]:
+    """A fresh run of every chapter against ``data/runs`` (or against a second run where nothing is there): what differs."""
     for name in names:
         catalog.chapter(name)
     results = {}
@@ -44,13 +45,19 @@ def verify(names: list[str], as_json: bool = False) -> int:
             first, second = digests(Path(scratch) / "first"), digests(tracked)
             different = sorted(k for k in first.keys() | second.keys() if first.get(k) != second.get(k))
         results[name] = {"identical": not different, "files": len(first), "different": different, "against": against}
-        if not as_json:
-            verdict = (
-                f"bit-identical, {len(first)} files"
-                if not different
-                else f"DIFFERS in {len(different)} of {len(first)} files: {', '.join(different[:5])}"
-            )
-            print(f"{name}: {verdict} (fresh run against {against})", flush=True)
+        said(name, results[name])
+    return results
+
+
+def verify(names: list[str], as_json: bool = False) -> int:
+    """Prints what ``compare`` finds. Exit code 1 if any chapter differs."""
+
+    def said(name: str, found: dict) -> None:
+        different, files = found["different"], found["files"]
+        verdict = f"DIFFERS in {len(different)} of {files} files: {', '.join(different[:5])}" if different else f"bit-identical, {files} files"
+        print(f"{name}: {verdict} (fresh run against {found['against']})", flush=True)
+
+    results = compare(names) if as_json else compare(names, said)
     if as_json:
         print(json.dumps(results, indent=2))
     return int(not all(r["identical"] for r in results.values()))

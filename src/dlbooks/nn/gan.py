@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from dlbooks import devices
 from dlbooks.nn.gan_losses import adversarial, r1
 from dlbooks.nn.training import Ema, gather
 
@@ -93,7 +94,7 @@ def adversarial_epoch(
             ema.update()
         return tf.stack([d_value, g_value, tf.reduce_mean(tf.sigmoid(on_real)), tf.reduce_mean(tf.sigmoid(on_fake))])
 
-    compiled = tf.function(step, jit_compile=bool(tf.config.list_physical_devices("GPU")))
+    compiled = devices.compiled(step)
 
     @tf.function
     def epoch(x, y, order, seed):

@@ -12,6 +12,7 @@ deterministic as its ops: the order of the examples, the seed of the augmentatio
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dlbooks import runtime
+from dlbooks import UserError, devices, runtime
 
 if TYPE_CHECKING:
     from dlbooks.run import Run
@@ -33,28 +34,37 @@ def compiled_epoch(model: keras.Model, optimizer, loss: Callable, *, augment: Ca
     of ``order``. ``loss(y, model(x))`` gives a scalar or one value per example, whose mean is taken; the model's own
     regularization losses are added. ``augment(x, seed)`` gets a batch and the int32 pair (``seed``, step) for stateless ops.
     ``ema`` is updated after every step.
+
+    In the scope of a ``MirroredStrategy`` (building the model, the optimizer and ``ema``, and training) its devices share every batch. The result is
+    that of one device up to rounding, if ``loss`` is a mean over examples and the net draws nothing at random; the masks of dropout are others.
     """
     optimizer.build(model.trainable_variables)
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    strategy = tf.distribute.get_strategy()
+    mirrored = strategy.num_replicas_in_sync > 1
 
-    @tf.function(jit_compile=on_gpu)  # XLA halves a step's time on a GPU and doubles it on a CPU
-    def step(x, y):
+    def step(x, y, share=None):
         with tf.GradientTape() as tape:
             value = tf.reduce_mean(loss(y, model(x, training=True)))
             total = tf.add_n([value, *model.losses]) if model.losses else value
+            if share is not None:
+                total *= tf.cast(share, total.dtype)
         optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
         return total
+
+    one_step = on_all(strategy, model, optimizer, step) if mirrored else devices.compiled(step)
 
     @tf.function
     def epoch(x, y, order, seed):
         total = 0.0
         steps = tf.shape(order)[0]
+        if mirrored:
+            spread_seeds(strategy, model)
         for number in tf.range(steps):
             chosen = order[number]
             batch_x = gather(x, chosen)
             if augment is not None:
                 batch_x = augment(batch_x, tf.stack([seed, number]))
-            total += tf.cast(step(batch_x, gather(y, chosen)), tf.float32)
+            total += tf.cast(one_step(batch_x, gather(y, chosen)), tf.float32)
             if ema is not None:
                 ema.update()
         return total / tf.cast(steps, tf.float32)
@@ -63,6 +73,8 @@ def compiled_epoch(model: keras.Model, optimizer, loss: Callable, *, augment: Ca
         steps = len(order) // batch
         if steps == 0:
             raise ValueError(f"{len(order)} examples are less than one batch of {batch}")
+        if batch < strategy.num_replicas_in_sync:
+            raise UserError(f"a batch of {batch} cannot be shared by {strategy.num_replicas_in_sync} devices: raise batch_size or take fewer devices")
         x, y = (tf.nest.map_structure(tf.convert_to_tensor, a) for a in (x, y))
         rows = tf.constant(np.asarray(order)[: steps * batch].reshape(steps, batch), tf.int32)
         any_length = [tf.nest.map_structure(lambda a: tf.TensorSpec((None, *a.shape[1:]), a.dtype), a) for a in (x, y, rows)]
@@ -70,6 +82,50 @@ def compiled_epoch(model: keras.Model, optimizer, loss: Callable, *, augment: Ca
         return float(traced(x, y, rows, tf.constant(seed, tf.int32)))
 
     return run
+
+
+def on_all(strategy, model: keras.Model, optimizer, step: Callable) -> Callable:
+    """``step(x, y, share)`` on every device of ``strategy`` at once: a function of a whole batch → the sum of what the devices return.
+
+    Each device gets its part of the examples, as equal as can be, and ``share``, the part's size over the batch's. A loss that is a mean over
+    examples, times ``share``, adds up to the mean over the batch, and so do the gradients, which ``optimizer.apply`` sums over devices. Batch norm
+    takes its statistics over the whole batch. What a layer draws at random, dropout's masks, is drawn per device.
+    """
+    count = strategy.num_replicas_in_sync
+    if any(getattr(optimizer, name) is not None for name in ("clipnorm", "global_clipnorm", "clipvalue")):
+        raise ValueError("Keras clips the gradients of each device before it sums them: a chapter whose optimizer clips cannot be mirrored")
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+            layer.call = functools.partial(keras.layers.BatchNormalization.call, layer)  # a fused kernel sees its own device's part alone
+    devices.note(f"batches shared by {count} devices")
+
+    def one_step(*batch):
+        leaves = tf.nest.flatten(batch)
+        examples = leaves[0].shape[0]
+        sizes = [len(part) for part in np.array_split(range(examples), count)]
+        parts = list(zip(*[tf.split(leaf, sizes) for leaf in leaves], strict=True))
+
+        def own(context):
+            number = context.replica_id_in_sync_group
+            return (*tf.nest.pack_sequence_as(batch, parts[number]), sizes[number] / examples)
+
+        values = strategy.run(step, args=strategy.experimental_distribute_values_from_function(own))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
+
+    return one_step
+
+
+def spread_seeds(strategy, model: keras.Model) -> None:
+    """Moves the state of each random layer apart on the devices of ``strategy``, which start as copies of the first: no two draw the same mask."""
+
+    def move(variable, first):
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
+        variable.assign(first + tf.stack([tf.cast(number, first.dtype), 0]))
+
+    for variable in model.variables:
+        if variable.path.endswith("seed_generator_state"):
+            strategy.run(move, args=(variable, tf.convert_to_tensor(variable.value)))
 
 
 def gather(data, chosen):
@@ -96,13 +152,14 @@ def shuffled(run: Run, examples: int, batch: int, start: int, steps: int, stream
 
 @contextlib.contextmanager
 def precision(profile: str):
-    """Layers built inside compute in bfloat16 if the profile is ``book`` and the CPU multiplies bfloat16; weights stay float32.
+    """Layers built inside compute in bfloat16 if the profile is ``book`` and the device multiplies bfloat16; weights stay float32.
 
     Saved weights fit the same net built outside in float32, which is how it is evaluated and exported.
     """
     before = keras.config.dtype_policy()
     if profile == "book" and runtime.mixed_precision():
         keras.config.set_dtype_policy("mixed_bfloat16")
+        devices.note("bfloat16")
     try:
         yield
     finally:

@@ -88,6 +88,7 @@ CHAPTER = Chapter(
     sources=["B1 2.1", "B1 2.2", "B5 5.1"],
     datasets=["cifar10"],
     own_data=["cifar10"],
+    mirrored=True,
     headline="test_accuracy",
     metrics={
         "test_accuracy": Metric(better="higher", reported=0.866, source="B1 2.2.5, precision @ 1 from step 150,000", floor=0.8),

@@ -56,6 +56,7 @@ CHAPTER = Chapter(
     sources=["B1 1.2.2", "B5 7.2.3", "B5 9.4"],
     datasets=["mnist"],
     own_data=["mnist"],
+    mirrored=True,
     headline="test_accuracy",
     metrics={
         "test_accuracy": Metric(better="higher", reported=0.9922, source="B5 9.4", floor=0.97),

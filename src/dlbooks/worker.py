@@ -1,0 +1,174 @@
+"""``dlbooks worker``: a Prefect worker that forks a warm process for every flow run instead of starting a fresh interpreter.
+
+A warm process has imported TensorFlow, Keras, MLflow, Prefect and DVC once; a fork of it begins after milliseconds and computes the same bits
+(it has run no operation yet). The work pool is an ordinary ``process`` pool, so Prefect's own worker can serve it too, five seconds slower per run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+import warnings
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from dlbooks import UserError, devices, runtime, services, warm, workspace
+
+POLL = 0.5  # seconds between two questions for work
+HEARTBEAT = 5  # seconds
+SILENT = 30  # seconds without a heartbeat after which a worker is dead
+
+
+def serve(pool: str, name: str, limit: int, device: str = "") -> None:
+    """Serves a work pool until it is ended. ``limit`` is the number of stages at a time; ``device`` names the GPUs, ``0`` or ``0,1``."""
+    computing = {}
+    if device:
+        ids, said = devices.asked(device)
+        print(said, flush=True)
+        computing = devices.environment(ids)
+    url = os.environ.get("PREFECT_API_URL") or services.prefect_running()
+    if not url:
+        raise UserError("no Prefect server: start one (`dlbooks ui`), or name one in PREFECT_API_URL")
+    settings = {
+        **runtime.QUIET,
+        **services.prefect_environment(),
+        "PREFECT_API_URL": url,
+        "PREFECT_WORKER_QUERY_SECONDS": str(POLL),
+        "PREFECT_WORKER_HEARTBEAT_SECONDS": str(HEARTBEAT),
+        "DLBOOKS_HOME": str(runtime.home()),
+        **computing,
+    }
+    os.environ.update(settings)
+    with tempfile.TemporaryDirectory(prefix="dlbooks-") as folder:
+        door = Path(folder) / "warm"
+        with services.kept_alive({"warm": lambda: warm.start(door, {**os.environ, **runtime.environment("mini")})}) as parents:
+            # Prefect is imported here while the other process imports it too.
+            made = worker(pool, name or f"{socket.gethostname()}-{os.getpid()}", limit, door)
+            if not warm.ready(parents["warm"], door):
+                raise UserError("the warm process of the worker did not start: see the lines above")
+            services.await_prefect_at(url)
+            os.environ["DLBOOKS_WARM"] = str(door)
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # an end in good order, as by Ctrl-C
+            with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+                asyncio.run(made.start(printer=lambda line: print(line, flush=True)))
+
+
+def worker(pool: str, name: str, limit: int, door: Path):
+    """The worker; Prefect is imported now, and not before, because its settings are read then."""
+    import anyio
+    from prefect.workers.process import ProcessWorker, ProcessWorkerResult
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a second class for the type `process`
+
+        async def begun(command, environment, streams, seconds=60):
+            """A warm process that was killed is started again meanwhile."""
+            deadline = time.monotonic() + seconds
+            while True:
+                try:
+                    return warm.ask(door, command, runtime.root(), environment, streams)
+                except OSError:
+                    if time.monotonic() > deadline:
+                        raise
+                    await asyncio.sleep(0.5)
+
+        class WarmWorker(ProcessWorker):
+            """Forks ``python -m dlbooks.stage flow RUN`` where ``ProcessWorker`` starts ``python -m prefect.engine``."""
+
+            type = "process"
+
+            async def run(self, flow_run, configuration, task_status=None) -> ProcessWorkerResult:
+                environment = {k: v for k, v in {**configuration.env, "DLBOOKS_WARM": str(door)}.items() if v is not None}
+                with open(os.devnull) as nothing, open(log(flow_run.name), "w") as output:
+                    streams = (nothing.fileno(), output.fileno(), output.fileno())
+                    line = await begun(["flow", str(flow_run.id)], environment, streams)
+                if task_status:
+                    task_status.started(f"{self.name}:{flow_run.id}")
+                self.lines[str(flow_run.id)] = line
+                try:
+                    code = await anyio.to_thread.run_sync(warm.answer, line, abandon_on_cancel=True, limiter=self.threads)
+                except asyncio.CancelledError:  # this worker is told to end: somebody else shall do it
+                    line.shutdown(socket.SHUT_WR)
+                    with anyio.CancelScope(shield=True):
+                        await hand_back(self.client, flow_run.id, self.name)
+                    raise
+                finally:
+                    self.lines.pop(str(flow_run.id)).close()  # interrupts the child if it is still there
+                return ProcessWorkerResult(status_code=code, identifier=str(flow_run.id))
+
+            async def get_and_submit_flow_runs(self):
+                if time.monotonic() >= self.rescued + SILENT / 2:
+                    first, self.rescued = not self.rescued, time.monotonic()
+                    await rescue(self.client, pool, self.name if first else "")
+                return await super().get_and_submit_flow_runs()
+
+            async def kill_infrastructure(self, infrastructure_pid, configuration, grace_seconds=30) -> None:
+                if line := self.lines.get(infrastructure_pid.rpartition(":")[2]):
+                    line.shutdown(socket.SHUT_RDWR)
+
+    made = WarmWorker(work_pool_name=pool, name=name, limit=limit, heartbeat_interval_seconds=HEARTBEAT)
+    made.lines, made.threads, made.rescued = {}, anyio.CapacityLimiter(max(limit, 1)), 0.0
+    return made
+
+
+async def hand_back(client, run: UUID, name: str) -> None:
+    """Puts a run back into its pool unless it has ended by itself."""
+    from prefect.states import Scheduled
+
+    found = await client.read_flow_run(run)
+    if not found.state or found.state.type.value in ("PENDING", "RUNNING"):
+        await client.set_flow_run_state(run, Scheduled(message=f"worker {name} was told to end"), force=True)
+
+
+async def rescue(client, pool: str, former: str = "") -> list[str]:
+    """Puts back into the pool what dead workers had begun, and what one named ``former`` had: this one's predecessor. Returns the runs' names."""
+    from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
+    from prefect.states import Scheduled
+
+    begun = {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}
+    runs = await client.read_flow_runs(
+        flow_run_filter=FlowRunFilter.model_validate(begun), work_pool_filter=WorkPoolFilter.model_validate({"name": {"any_": [pool]}}), limit=200
+    )
+    if not runs:
+        return []
+    oldest = datetime.now(UTC) - timedelta(seconds=SILENT)
+    workers = await client.read_workers_for_work_pool(pool, limit=200)
+    alive = {w.name for w in workers if w.last_heartbeat_time and w.last_heartbeat_time > oldest} - {former}
+    found = []
+    for run in runs:
+        name = run.labels.get("prefect.worker.name")
+        if name in alive or (not name and run.state.timestamp > oldest):  # claimed a moment ago, its worker has not said its name yet
+            continue
+        await client.set_flow_run_state(run.id, Scheduled(message=f"worker {name} is gone"), force=True)
+        found.append(run.name)
+    return found
+
+
+def log(run: str) -> Path:
+    """What a stage printed, the last time it ran on this machine."""
+    place = workspace.folder() / "logs"
+    place.mkdir(exist_ok=True)
+    return place / f"{run.replace('/', '_')}.log"
+
+
+def execute(run: str) -> None:
+    """Runs a flow run that a worker has claimed, in this forked process: what ``python -m prefect.engine`` does."""
+    from prefect.engine import handle_engine_signals
+    from prefect.flow_engine import load_flow, load_flow_run, run_flow
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    sys.path.insert(0, str(runtime.root()))
+    module, _, name = os.environ.pop("DLBOOKS_FLOW", "").partition(":")
+    # The worker's heartbeat is enough: a flow's own thread ends up to a second after the flow.
+    with handle_engine_signals(UUID(run)), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        found = load_flow_run(UUID(run))
+        flow = getattr(importlib.import_module(module), name) if module else load_flow(found)
+        run_flow(flow, flow_run=found)

@@ -1,0 +1,222 @@
+"""The parallel rebuild without its servers: the plan, the order, failures, what a dead process leaves, snapshots, `dvc.lock`."""
+
+import asyncio
+import random
+import tarfile
+import time
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from ruamel.yaml import YAML
+
+from dlbooks import UserError, catalog, deployments, fleet, params, runtime, sync, worker, workspace
+from dlbooks.plan import Plan
+
+
+def graph(needs: dict[str, list[str]], seconds: dict[str, float] | None = None) -> Plan:
+    return Plan(list(needs), needs, needs, seconds or {})
+
+
+DIAMOND = {"fetch": [], "left": ["fetch"], "right": ["fetch"], "end": ["left", "right"], "alone": []}
+
+
+class FakePools:
+    """Pools in which every stage ends at once, as ``fates`` says: an error, or None for a dead process, once per entry."""
+
+    def __init__(self, fates=None):
+        self.fates, self.running, self.log = {k: list(v) for k, v in (fates or {}).items()}, {}, []
+
+    def submit(self, stage, hardware, parameters, urgency, number=1):
+        self.log.append(stage)
+        self.running[len(self.log)] = fleet.Attempt(stage, number)
+
+    def look(self):
+        for key, attempt in list(self.running.items()):
+            del self.running[key]
+            fate = self.fates.get(attempt.stage, [])
+            what = fate.pop(0) if fate else "fine"
+            yield attempt, None if what is None else fleet.Outcome(attempt.stage, {"entry": {}}, error="" if what == "fine" else what)
+
+
+def followed(plan, fates=None, **more):
+    pools, ended = FakePools(fates), []
+    failed = fleet.follow(plan, pools, lambda _: "cpu", lambda name: {"target": name}, lambda o: ended.append(o.stage), **more)
+    return failed, pools.log, ended
+
+
+def test_stages_start_when_what_they_read_is_there_and_urgent_ones_first():
+    seconds = {"fetch": 1, "left": 1, "right": 50, "end": 1, "alone": 5}
+    failed, log, ended = followed(graph(DIAMOND, seconds))
+    assert failed == {} and log == ["fetch", "alone", "right", "left", "end"] and sorted(ended) == sorted(DIAMOND)
+
+
+def test_a_failure_blocks_only_what_reads_it():
+    failed, log, _ = followed(graph(DIAMOND), {"left": ["no luck"]})
+    assert failed == {"left": "no luck"} and set(log) == {"fetch", "left", "right", "alone"}
+    assert graph(DIAMOND).readers("left") == {"end"} and graph(DIAMOND).readers("fetch") == {"left", "right", "end"}
+
+
+def test_without_keep_going_nothing_starts_after_a_failure():
+    failed, log, _ = followed(graph(DIAMOND), {"fetch": ["no luck"]}, keep_going=False)
+    assert failed == {"fetch": "no luck"} and set(log) == {"fetch", "alone"}
+
+
+def test_a_dead_process_is_begun_again_but_not_for_ever():
+    failed, log, _ = followed(graph(DIAMOND), {"left": [None]})
+    assert failed == {} and log.count("left") == 2
+    failed, log, _ = followed(graph(DIAMOND), {"left": [None] * 9})
+    assert log.count("left") == fleet.TRIES and "died 3 times" in failed["left"]
+
+
+def test_urgency_and_bound():
+    plan = graph(DIAMOND, {"fetch": 2, "left": 3, "right": 10, "end": 4, "alone": 5})
+    assert plan.urgency() == {"fetch": 16, "left": 7, "right": 14, "end": 4, "alone": 5}
+    assert plan.bound(1) == 24 and plan.bound(16) == 16
+
+
+def test_a_graph_of_two_thousand_stages_is_dealt_with_quickly():
+    rng, needs = random.Random(0), {}
+    for i in range(2000):
+        needs[f"s{i}"] = [f"s{j}" for j in {rng.randrange(i) for _ in range(3)}] if i else []
+    began = time.monotonic()
+    failed, log, _ = followed(graph(needs))
+    assert failed == {} and len(log) == 2000 and all(log.index(n) < log.index(s) for s in ("s1999", "s1500") for n in needs[s])
+    assert time.monotonic() - began < 10
+
+
+# ── dvc.lock ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_entries_handed_in_one_by_one_give_the_bytes_that_dvc_writes(tmp_path, monkeypatch):
+    committed = (runtime.root() / "dvc.lock").read_text(encoding="utf-8")
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    monkeypatch.setattr(sync.runtime, "root", lambda: tmp_path)
+    names = list(entries := YAML(typ="safe").load(committed)["stages"])
+    monkeypatch.setattr(sync, "order", lambda: names)
+    lock = sync.Lock()
+    for name in random.Random(3).sample(names, len(names)):  # workers end in any order
+        lock.enter(name, entries[name])
+    assert (tmp_path / "dvc.lock").read_text(encoding="utf-8") == committed
+    again = sync.Lock()
+    again.enter(names[0], entries[names[0]])
+    assert (tmp_path / "dvc.lock").read_text(encoding="utf-8") == committed
+
+
+# ── snapshots and workspaces ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    monkeypatch.setattr(workspace.runtime, "state", lambda: tmp_path)
+    return tmp_path
+
+
+def test_a_snapshot_holds_the_code_and_its_name_says_what_is_in_it(state):
+    first = workspace.snapshot()
+    with tarfile.open(workspace.folder() / f"{first}.tar") as archive:
+        names = archive.getnames()
+    assert {"dvc.yaml", "params.yaml", "src/dlbooks/nn/training.py", "stages/chapter.py", ".dvc/config", "snapshot.json"} <= set(names)
+    assert not any(n.startswith(("data/raw", "tests/", ".venv", "dvc.lock")) for n in names)
+    assert workspace.snapshot() == first
+    other = workspace.snapshot("book")
+    with tarfile.open(workspace.folder() / f"{other}.tar") as archive:
+        text = archive.extractfile("params.yaml").read().decode()
+    assert other != first and "\nprofile: book\n" in "\n" + text
+
+
+def test_unpacking_writes_what_differs_and_removes_what_is_gone(state):
+    digest, root = workspace.snapshot(), state / "here"
+    root.mkdir()
+    workspace.unpacked(digest, root)
+    assert (root / "params.yaml").read_bytes() == (runtime.root() / "params.yaml").read_bytes()
+    (root / "data" / "runs").mkdir(parents=True)
+    (root / "data" / "runs" / "kept").write_text("an output")
+    old = root / "src" / "dlbooks" / "catalog.py"
+    before = old.stat().st_mtime_ns
+    other = workspace.snapshot("book")
+    workspace.unpacked(other, root)
+    assert runtime.profile_of(root / "params.yaml") == "book" and old.stat().st_mtime_ns == before
+    assert (root / "data" / "runs" / "kept").exists()
+    assert "no_scm = true" in (root / ".dvc" / "config.local").read_text()
+
+
+def test_an_unknown_snapshot_without_a_remote_is_one_line(state, monkeypatch):
+    monkeypatch.delenv("DLBOOKS_REMOTE", raising=False)
+    with pytest.raises(UserError, match="set DLBOOKS_REMOTE"):
+        workspace.unpacked("0" * 32, state / "nowhere")
+
+
+def test_two_stages_never_share_a_workspace(state):
+    with workspace.slot() as one, workspace.slot() as two:
+        assert one != two
+    with workspace.slot() as again:
+        assert again == one
+
+
+def test_a_profile_is_changed_in_its_own_line_only():
+    assert (
+        params.with_profile("# profile: x\nprofile: mini  # why\nother: profile\n", "book") == "# profile: x\nprofile: book  # why\nother: profile\n"
+    )
+
+
+# ── workers ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_worker_takes_over_what_a_dead_one_had_begun():
+    now = datetime.now(UTC)
+    old = now - timedelta(seconds=2 * worker.SILENT)
+
+    def run(name, of, since=now):
+        return SimpleNamespace(id=name, name=name, labels={"prefect.worker.name": of} if of else {}, state=SimpleNamespace(timestamp=since))
+
+    class Client:
+        def __init__(self):
+            self.put_back = []
+
+        async def read_flow_runs(self, **_):
+            return [run("a", "dead"), run("b", "alive"), run("c", "me"), run("d", ""), run("e", "", old)]
+
+        async def read_workers_for_work_pool(self, *_, **__):
+            beats = {"alive": now, "me": now, "dead": old}
+            return [SimpleNamespace(name=n, last_heartbeat_time=t) for n, t in beats.items()]
+
+        async def set_flow_run_state(self, run_id, state, force):
+            assert force and state.type.value == "SCHEDULED"
+            self.put_back.append(run_id)
+
+    client = Client()
+    assert asyncio.run(worker.rescue(client, "cpu")) == ["a", "e"] == client.put_back
+    client = Client()
+    assert asyncio.run(worker.rescue(client, "cpu", former="me")) == ["a", "c", "e"], "a worker that starts again knows what it had"
+
+
+def test_a_worker_without_a_server_is_one_line(monkeypatch, state):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr(worker.services, "prefect_running", lambda: "")
+    with pytest.raises(UserError, match="no Prefect server"):
+        worker.serve("cpu", "", 1)
+
+
+# ── deployments ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_family_has_a_deployment_and_schedules_are_paused():
+    declared = YAML(typ="safe").load((runtime.root() / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    families = {c.family for c in catalog.chapters().values()}
+    forms = {d["name"]: d for d in declared if d["entrypoint"] == "flows/chapter.py:chapter"}
+    assert set(forms) == families
+    for family, form in forms.items():
+        assert catalog.chapter(form["parameters"]["chapter_id"]).declaration.family == family
+    scheduled = [s for d in declared for s in d.get("schedules", [])]
+    assert len(scheduled) == 2 and all(s["active"] is False and s["timezone"] for s in scheduled)
+    for deployment in declared:
+        file, _, name = deployment["entrypoint"].partition(":")
+        assert f"def {name}(" in (runtime.root() / file).read_text(encoding="utf-8")
+
+
+def test_the_form_offers_a_familys_chapters():
+    schema = {"properties": {"chapter_id": {"type": "string"}, "profile": {"type": "string"}, "out": {}}, "type": "object"}
+    made = deployments.with_choices(schema, "generative")["properties"]
+    assert made["chapter_id"]["enum"] == [c.id for c in catalog.chapters().values() if c.family == "generative"]
+    assert made["profile"]["enum"][0] == "" and "enum" not in schema["properties"]["chapter_id"]
