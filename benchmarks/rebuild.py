@@ -1,17 +1,21 @@
-"""How long a rebuild takes, in a scratch clone: cold, with nothing changed, with outputs deleted, and what a chapter costs beside its own work.
+"""How long a rebuild takes, in scratch clones: in parallel and by a plain serial `dvc repro`, with nothing changed, with outputs deleted, and what
+a chapter costs beside its own work.
 
-    .venv/bin/python benchmarks/rebuild.py
+    .venv/bin/python benchmarks/rebuild.py [--rounds 1] [--jobs 0] [chapter …]
 
-All figures come from one run; quote them with the CPU that is printed.
+Without chapters, everything. All figures come from one run, parallel and serial in turns; quote them with the CPU that is printed.
 """
 
+import argparse
 import os
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 from dlbooks import catalog, runtime
@@ -19,46 +23,82 @@ from dlbooks import catalog, runtime
 OWN = ("seconds.train", "seconds.evaluate", "seconds.export")
 
 
-def timed(clone: Path) -> float:
-    environment = {**os.environ, "PYTHONPATH": str(clone / "src"), "DLBOOKS_PYTHON": sys.executable}
+def clone(folder: Path) -> Path:
+    subprocess.run(["git", "clone", "-q", str(runtime.root()), str(folder)], check=True)
+    return folder
+
+
+def timed(folder: Path, command: list[str]) -> float:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DLBOOKS_", "PREFECT_", "MLFLOW_"))}
+    environment = {**kept, **runtime.QUIET, "PYTHONPATH": str(folder / "src"), "DLBOOKS_PYTHON": sys.executable}
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "dlbooks.cli", "repro"], cwd=clone, env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", *command], cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
     return time.monotonic() - began
 
 
-def overheads(clone: Path) -> dict[str, tuple[float, float]]:
-    """Chapter → (seconds of its own work, seconds of its stage beside them)."""
-    os.environ["DLBOOKS_HOME"] = str(clone)
-    import json
-
+def overheads(folder: Path) -> dict[str, tuple[float, float]]:
+    """Chapter → (seconds of its own work, seconds of its flow run on the worker beside them: DVC, Prefect, MLflow)."""
+    os.environ["DLBOOKS_HOME"] = str(folder)
     from dlbooks import tracking
 
-    store = tracking.client()
-    spent = json.loads((clone / ".dlbooks" / "seconds.json").read_text())
-    found = {}
-    for name in catalog.chapters():
-        experiments = [e.experiment_id for e in store.search_experiments()]
-        (run,) = store.search_runs(experiments, f"tags.`dlbooks.chapter` = '{name}' and attributes.status = 'FINISHED'", max_results=1)
-        own = sum(run.data.metrics[k] for k in OWN if k in run.data.metrics)
-        found[name] = (own, spent[f"chapter {name}"] - own)
+    with sqlite3.connect(folder / ".dlbooks" / "prefect" / "prefect.db") as base:
+        rows = base.execute("select name, start_time, end_time from flow_run where end_time is not null").fetchall()
+    slots = {}
+    for name, start, end in rows:  # a chapter's own flow run has the same name and lies within the stage's
+        seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+        slots[name] = max(seconds, slots.get(name, 0.0))
+    store, found = tracking.client(), {}
+    experiments = [e.experiment_id for e in store.search_experiments()]
+    for run in store.search_runs(experiments, "attributes.status = 'FINISHED'", max_results=1000):
+        name = run.data.tags.get("dlbooks.chapter")
+        if name in slots and "dlbooks.restored" not in run.data.tags:
+            own = sum(run.data.metrics[k] for k in OWN if k in run.data.metrics)
+            found[name] = (own, slots[name] - own)
     return found
 
 
 def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    words.add_argument("--rounds", type=int, default=1)
+    words.add_argument("--jobs", type=int, nargs="*", default=[0], help="stages at a time, several numbers are compared")
+    words.add_argument("--no-serial", action="store_true")
+    words.add_argument("chapters", nargs="*")
+    chosen = words.parse_args()
+    found: dict[str, list[float]] = {}
+    locks: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        clone = Path(scratch) / "clone"
-        subprocess.run(["git", "clone", "-q", str(runtime.root()), str(clone)], check=True)
-        cold, same = timed(clone), min(timed(clone) for _ in range(3))
-        rows = overheads(clone)
-        shutil.rmtree(clone / "data" / "runs")
-        restored = timed(clone)
-        status = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True, check=True).stdout.strip()
-    print(f"{runtime.hardware()}\ncold {cold:.1f} s   nothing changed {same:.2f} s   outputs deleted {restored:.1f} s")
-    print(f"git status after the cold rebuild: {status or 'clean'}")
-    for name, (own, beside) in rows.items():
-        print(f"{name:24} own work {own:6.2f} s   beside it {beside:5.2f} s")
+        sides = {f"parallel, {jobs or 'fitting'} jobs": ["dlbooks.cli", "repro", *chosen.chapters, "--jobs", str(jobs)] for jobs in chosen.jobs}
+        if not chosen.no_serial:
+            sides["serial dvc repro"] = ["dvc", "repro", "--quiet", *chosen.chapters]
+        for number in range(chosen.rounds):
+            for side, command in sides.items():
+                folder = clone(Path(scratch) / f"{side} {number}".replace(", ", "-").replace(" ", "-"))
+                found.setdefault(side, []).append(timed(folder, command))
+                locks[side] = (folder / "dvc.lock").read_text()
+                print(f"{side:24} cold {found[side][-1]:6.1f} s", flush=True)
+                if side.startswith("parallel"):
+                    last = folder
+        again = ["dlbooks.cli", "repro", *chosen.chapters]
+        same = min(timed(last, again) for _ in range(3))
+        rows = overheads(last)
+        stages = sum(1 for _ in (last / ".dlbooks/rebuild/logs").glob("*.log"))
+        for part in ("raw", "tfrecords", "runs", "report"):
+            shutil.rmtree(last / "data" / part, ignore_errors=True)
+        restored = timed(last, again)
+        status = subprocess.run(["git", "status", "--porcelain"], cwd=last, capture_output=True, text=True, check=True).stdout.strip()
+    print(
+        f"{runtime.hardware()}\nnothing changed {same:.2f} s   outputs of {stages} stages deleted {restored:.1f} s: {stages / restored:.0f} stages/s"
+    )
+    medians = {side: statistics.median(seconds) for side, seconds in found.items()}
+    if "serial dvc repro" in medians:
+        for side, seconds in medians.items():
+            print(f"{side:24} {seconds:6.1f} s   {medians['serial dvc repro'] / seconds:.2f} x the speed of serial dvc repro")
+    print(f"dvc.lock {'the same everywhere' if len(set(locks.values())) == 1 else 'DIFFERS'}; git status {status or 'clean'}")
+    for name in catalog.chapters():
+        if name in rows:
+            print(f"{name:26} own work {rows[name][0]:6.2f} s   beside it {rows[name][1]:5.2f} s")
     print(f"beside its own work, median of {len(rows)} chapters: {statistics.median(b for _, b in rows.values()):.2f} s")
 
 
