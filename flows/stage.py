@@ -15,12 +15,12 @@ from dlbooks import UserError, rebuild, workspace
 
 
 @flow(name="stage", flow_run_name="{target}", persist_result=False)
-def stage(target: str, snapshot: str, entries: dict, producers: list[str], force: bool = False):
+def stage(target: str, snapshot: str, entries: dict, producers: list[str], force: bool = False, shared: bool = False):
     """Lets DVC run one stage of a snapshot. ``entries`` are those of ``dvc.lock`` that it needs; its own new one is the state's message."""
     from dvc.exceptions import DvcException
 
     try:
-        return Completed(message=json.dumps(workspace.run(target, snapshot, entries, force, producers)))
+        return Completed(message=json.dumps(workspace.run(target, snapshot, entries, producers, force, shared)))
     except DvcException as error:
         return Failed(message=rebuild.dvc_message(error))
     except UserError as error:

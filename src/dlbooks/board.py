@@ -21,7 +21,7 @@ class Board:
     def __init__(self, console, todo: Plan):
         from rich.live import Live
 
-        self.console, self.todo, self.ended_count, self.began = console, todo, 0, time.monotonic()
+        self.console, self.todo, self.ended_count, self.began, self.shown = console, todo, 0, time.monotonic(), 0.0
         self.live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
 
     def __enter__(self):
@@ -41,11 +41,11 @@ class Board:
         value = outcome.error or headline(outcome)
         self.console.print(f"{mark} {self.ended_count:3}/{len(self.todo.stages)} {words}  {outcome.stage}  {value}", soft_wrap=True)
 
-    def show(self, running) -> None:
-        if self.live:
-            names = [a.stage for a in running if a.worker]
-            text = f"{time.monotonic() - self.began:5.0f} s  running: {', '.join(names) or 'waiting for a worker'}"
-            self.live.update(text)
+    def show(self, pools: fleet.Pools) -> None:
+        """Once a second, on a terminal: what runs."""
+        if self.live and time.monotonic() > self.shown + 1:
+            self.shown = time.monotonic()
+            self.live.update(f"{self.shown - self.began:5.0f} s  running: {', '.join(pools.begun()) or 'waiting for a worker'}")
 
 
 def headline(outcome: fleet.Outcome) -> str:

@@ -287,21 +287,29 @@ def code_of(path: Path) -> list[Path]:
     seen: dict[Path, None] = {}
 
     def visit(file: Path):
-        if file in seen:
-            return
-        seen[file] = None
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
-            elif isinstance(node, ast.Import):
-                names = [a.name for a in node.names]
-            else:
-                continue
-            for name in names:
-                if name.startswith(("dlbooks.nn.", "dlbooks.datasets.", "dlbooks.chapters.")):
-                    target = PACKAGE.parent / (name.replace(".", "/") + ".py")
-                    if target.exists():
-                        visit(target)
+        if file not in seen:
+            seen[file] = None
+            for target in _imports(file, file.stat().st_mtime_ns):
+                visit(target)
 
     visit(path)
     return [path, *sorted(p for p in seen if p != path)]
+
+
+@cache
+def _imports(file: Path, _changed: int) -> list[Path]:
+    """Modules of chapters, ``nn`` and ``datasets`` that a file imports itself."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [a.name for a in node.names]
+        else:
+            continue
+        for name in names:
+            if name.startswith(("dlbooks.nn.", "dlbooks.datasets.", "dlbooks.chapters.")):
+                target = PACKAGE.parent / (name.replace(".", "/") + ".py")
+                if target.exists():
+                    found.append(target)
+    return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -17,7 +17,7 @@ from dlbooks.plan import Plan
 
 ASK = 0.25  # seconds between two looks at the runs
 TRIES = 3  # times that a stage is begun whose process dies
-FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 @dataclass
@@ -35,7 +35,6 @@ class Attempt:
 
     stage: str
     number: int
-    worker: str = ""
 
 
 class Pools:
@@ -81,29 +80,29 @@ class Pools:
 
     def look(self) -> Iterator[tuple[Attempt, Outcome | None]]:
         """Runs whose end has come since the last look, with their outcome; ``None`` for one that its process did not survive."""
-        for run in self._read():
-            attempt = self.running[run.id]
-            kind = run.state.type.value if run.state else ""
-            attempt.worker = str(run.labels.get("prefect.worker.name", "")) if kind in ("PENDING", "RUNNING") else ""
-            if kind not in FINAL:
-                continue
-            del self.running[run.id]
-            message = run.state.message or ""
-            if kind == "COMPLETED":
+        for run in self._read(FINAL):  # what has not ended is not sent: with its parameters it would be a megabyte four times a second
+            attempt = self.running.pop(run.id)
+            message = (run.state.message or "").strip()
+            if run.state.type.value == "COMPLETED":
                 yield attempt, Outcome(attempt.stage, json.loads(message))
-            elif kind == "FAILED":
-                yield attempt, Outcome(attempt.stage, error=message.strip().splitlines()[-1] if message.strip() else "failed without a word")
-            elif kind == "CANCELLED":
+            elif run.state.type.value == "FAILED":
+                yield attempt, Outcome(attempt.stage, error=message.splitlines()[-1] if message else "failed without a word")
+            elif run.state.type.value == "CANCELLED":
                 yield attempt, Outcome(attempt.stage, error="cancelled in Prefect")
             else:
                 yield attempt, None
 
-    def _read(self) -> list:
+    def begun(self) -> list[str]:
+        """Stages that a worker has begun."""
+        return [run.name for run in self._read(("PENDING", "RUNNING"))]
+
+    def _read(self, states: Iterable[str]) -> list:
         from prefect.client.schemas.filters import FlowRunFilter
 
         ids, found = list(self.running), []
         for start in range(0, len(ids), 200):
-            found += self.client.read_flow_runs(flow_run_filter=FlowRunFilter(id={"any_": ids[start : start + 200]}), limit=200)
+            chosen = {"id": {"any_": ids[start : start + 200]}, "state": {"type": {"any_": list(states)}}}
+            found += self.client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(chosen), limit=200)
         return found
 
     def cancel(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 
 from dlbooks import catalog, ledger, own, runtime
@@ -55,7 +56,8 @@ def plan(repo, targets: list[str], force: bool, seconds: dict[str, float] | None
     if force:
         changed = {names[t] for t in targets} if targets else set(graph)
     else:
-        changed = {names[n] for n in repo.status(targets=targets or None, with_deps=bool(targets)) if n in names}
+        with parsed_once():
+            changed = {names[n] for n in repo.status(targets=targets or None, with_deps=bool(targets)) if n in names}
     stale = set(changed)
     order = [s for s in networkx.dfs_postorder_nodes(graph) if s in wanted]
     for stage in order:
@@ -65,6 +67,26 @@ def plan(repo, targets: list[str], force: bool, seconds: dict[str, float] | None
     reads = {s.addressing: sorted(o.addressing for o in graph.successors(s)) for s in order}
     within = set(listed)
     return Plan(listed, {s: [n for n in reads[s] if n in within] for s in listed}, reads, seconds or {})
+
+
+@contextlib.contextmanager
+def parsed_once():
+    """DVC parses ``params.yaml`` anew for every stage, which is most of the time of a rebuild that finds nothing to do: here once."""
+    from dvc.utils import serialize
+
+    parse, known = serialize.LOADERS[".yaml"], {}
+
+    def parsed(path, *words, **options):
+        key = (str(path), *words[1:], *options)
+        if key not in known:
+            known[key] = parse(path, *words, **options)
+        return known[key]
+
+    serialize.LOADERS[".yaml"] = parsed
+    try:
+        yield
+    finally:
+        serialize.LOADERS[".yaml"] = parse
 
 
 def expected(spent: dict[str, float]) -> dict[str, float]:

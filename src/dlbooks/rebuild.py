@@ -115,7 +115,8 @@ def parallel(repo, todo: Plan, forced: set[str], jobs: int, pools: dict[str, str
         def parameters(name: str) -> dict:
             needed = {n: {k: lock.entries[n][k] for k in ("cmd", "outs")} for n in todo.reads[name]}
             entries = {**needed, **({name: lock.entries[name]} if name in lock.entries else {})}
-            return {"target": name, "snapshot": digest, "entries": entries, "producers": todo.reads[name], "force": name in forced}
+            words = {"target": name, "snapshot": digest, "producers": todo.reads[name], "entries": entries}
+            return {**words, "force": name in forced, "shared": bool(shared)}
 
         def hardware(name: str) -> str:
             return own.stage(name).found.declaration.hardware if book and "@" not in name and name != "report" else "cpu"
@@ -131,7 +132,7 @@ def parallel(repo, todo: Plan, forced: set[str], jobs: int, pools: dict[str, str
 
             crews = fleet.Pools(client, pools or {"cpu": LOCAL})
             try:
-                failed = fleet.follow(todo, crews, hardware, parameters, done, keep_going, lambda: shown.show(crews.running.values()))
+                failed = fleet.follow(todo, crews, hardware, parameters, done, keep_going, lambda: shown.show(crews))
             except httpx.HTTPError as error:
                 raise UserError(f"Prefect server {client.api_url} does not answer ({error}): run the command again, it goes on from here") from None
             except BaseException:

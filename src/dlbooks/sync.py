@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 
 from dlbooks import catalog, own, runtime
@@ -147,17 +148,11 @@ class Lock:
 
 def sort_lock() -> None:
     """Puts the entries of ``dvc.lock`` into the order of ``dvc.yaml`` (DVC appends new ones in order of execution)."""
-    from ruamel.yaml import YAML
-
     path = runtime.root() / "dvc.lock"
     if not path.exists():
         return
-    yaml = YAML()
-    lock = yaml.load(path.read_text(encoding="utf-8"))
-    stages = lock["stages"]
-    known = [name for name in order() if name in stages]
-    if list(stages) == known:
-        return
-    lock["stages"] = {name: stages[name] for name in known}
-    with open(path, "w", encoding="utf-8") as file:
-        yaml.dump(lock, file)
+    head, *parts = re.split(r"^(?=  \S)", path.read_text(encoding="utf-8"), flags=re.M)
+    texts = {part.partition(":\n")[0].strip(): part for part in parts}
+    known = [name for name in order() if name in texts]
+    if list(texts) != known:
+        path.write_text(head + "".join(texts[name] for name in known), encoding="utf-8")

@@ -108,6 +108,8 @@ def worker(pool: str, name: str, limit: int, door: Path):
                 if time.monotonic() >= self.rescued + SILENT / 2:
                     first, self.rescued = not self.rescued, time.monotonic()
                     await rescue(self.client, pool, self.name if first else "")
+                if self.limiter.available_tokens < 1:  # nothing to ask for
+                    return []
                 return await super().get_and_submit_flow_runs()
 
             async def kill_infrastructure(self, infrastructure_pid, configuration, grace_seconds=30) -> None:

@@ -88,7 +88,7 @@ def write(path: Path, data: bytes) -> None:
     os.replace(part, path)
 
 
-def unpacked(digest: str, root: Path, repo=None) -> None:
+def unpacked(digest: str, root: Path) -> None:
     """Brings ``root`` to the state of a snapshot: what differs is written, what is not in it goes, DVC's outputs stay."""
     file = folder() / f"{digest}.tar"
     if not file.exists():
@@ -115,26 +115,17 @@ def unpacked(digest: str, root: Path, repo=None) -> None:
 
 
 def configure(root: Path) -> None:
-    """DVC in a workspace: no git, the checkout's cache, hard links instead of copies, and the remote of several machines."""
-    from dvc.config import Config
+    """DVC in a workspace: no git, the checkout's cache, hard links instead of copies, the remote that machines share; files put there by hand."""
+    from configobj import ConfigObj
 
     home = runtime.home()
-    lines = ["[core]", "no_scm = true", "analytics = false", "check_update = false"]
-    if url := os.environ.get("DLBOOKS_REMOTE"):
-        lines += [
-            f"remote = {REMOTE}",
-            "[cache]",
-            f"dir = {home / '.dvc' / 'cache'}",
-            "type = hardlink,copy",
-            f"['remote \"{REMOTE}\"']",
-            f"url = {url}",
-        ]
-        if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
-            lines.append(f"endpointurl = {endpoint}")
-    else:
-        lines += ["[cache]", f"dir = {home / '.dvc' / 'cache'}", "type = hardlink,copy"]
+    config = ConfigObj(str(root / ".dvc" / "config.local"))
     (root / ".dvc").mkdir(exist_ok=True)
-    (root / ".dvc" / Config.CONFIG_LOCAL).write_text("\n".join(lines) + "\n")
+    config.update({"core": {"no_scm": "true"}, "cache": {"dir": str(home / ".dvc" / "cache"), "type": "hardlink,copy"}})
+    for name, values in named_remote().items():
+        config["core"]["remote"] = name
+        config[f'remote "{name}"'] = values
+    config.write()
     by_hand = home / "data" / "by-hand"
     if by_hand.exists() and not (root / "data" / "by-hand").exists():
         (root / "data").mkdir(exist_ok=True)
@@ -144,26 +135,30 @@ def configure(root: Path) -> None:
 # ── several machines ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def remote(repo):
-    """The DVC remote that machines share: the one ``DLBOOKS_REMOTE`` names, else the default one of ``.dvc/config``; None on one machine."""
-    if url := os.environ.get("DLBOOKS_REMOTE"):
-        repo.config["remote"].setdefault(REMOTE, {"url": url})
-        if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
-            repo.config["remote"][REMOTE]["endpointurl"] = endpoint
-        return REMOTE
+def named_remote() -> dict[str, dict[str, str]]:
+    """The DVC remote that ``DLBOOKS_REMOTE`` names, as DVC's configuration has it; empty if none is named."""
+    values = {"url": os.environ.get("DLBOOKS_REMOTE", ""), "endpointurl": os.environ.get("AWS_ENDPOINT_URL", "")}
+    return {REMOTE: {k: v for k, v in values.items() if v}} if values["url"] else {}
+
+
+def remote(repo) -> str | None:
+    """The DVC remote that machines share: ``DLBOOKS_REMOTE``, which is made known to ``repo``, else the default one of ``.dvc/config``."""
+    for name, values in named_remote().items():
+        repo.config["remote"][name] = values
+        return name
     return repo.config["core"].get("remote")
 
 
-def store(repo, name: str):
-    """Object store of a remote, for files beside DVC's own."""
-    return repo.cloud.get_remote_odb(name, "rebuild")
+def store(repo, name: str, digest: str) -> tuple:
+    """Object store of a remote, and where a snapshot lies beside DVC's own files in it."""
+    odb = repo.cloud.get_remote_odb(name, "rebuild")
+    return odb, odb.fs.join(odb.fs.parent(odb.path.rstrip("/")), "snapshots", f"{digest}.tar")
 
 
 def send(repo, name: str, digest: str, stages: list) -> None:
     """Puts a snapshot, and the outputs of ``stages``, where other machines find them."""
     push(repo, name, stages)
-    odb = store(repo, name)
-    place = odb.fs.join(odb.fs.parent(odb.path.rstrip("/")), "snapshots", f"{digest}.tar")
+    odb, place = store(repo, name, digest)
     if not odb.fs.exists(place):
         odb.fs.makedirs(odb.fs.parent(place), exist_ok=True)
         odb.fs.put_file(str(folder() / f"{digest}.tar"), place)
@@ -177,8 +172,7 @@ def fetch_snapshot(digest: str, file: Path) -> None:
     name = remote(repo)
     if not name:
         raise UserError(f"the rebuild's snapshot {digest} is not on this machine: set DLBOOKS_REMOTE to the DVC remote that the machines share")
-    odb = store(repo, name)
-    place = odb.fs.join(odb.fs.parent(odb.path.rstrip("/")), "snapshots", f"{digest}.tar")
+    odb, place = store(repo, name, digest)
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
         odb.fs.get_file(place, str(part))
@@ -206,23 +200,23 @@ def slot() -> Iterator[Path]:
     raise UserError(f"{SLOTS} stages run on this machine already")
 
 
-def run(stage: str, digest: str, entries: dict[str, dict], force: bool = False, producers: list[str] | None = None) -> dict:
+def run(stage: str, digest: str, entries: dict[str, dict], producers: list[str], force: bool = False, shared: bool = False) -> dict:
     """Lets DVC run ``stage`` of a snapshot, given the ``entries`` of ``dvc.lock`` of the stages it reads (``producers``) and of its last run.
+    With ``shared``, inputs come from the machines' remote and outputs go there.
 
     Returns ``{"entry": its entry, "how": "ran" | "restored" | "unchanged", "seconds": …, "metrics": of a chapter}``. A stage that fails raises DVC's exception.
     """
     began = time.monotonic()
     with slot() as root:
         unpacked(digest, root)
-        lock = {"schema": "2.0", "stages": {name: entries[name] for name in entries}}
-        (root / "dvc.lock").write_text(json.dumps(lock))  # JSON is YAML
+        (root / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": entries}))  # JSON is YAML
         spent = root / "seconds.json"
         spent.unlink(missing_ok=True)
         for area in ("tmp/lock", "tmp/rwlock"):  # of a run that was killed here
             (root / ".dvc" / area).unlink(missing_ok=True)
         os.chdir(root)
         os.environ.update(runtime.QUIET, DLBOOKS_HOME=str(runtime.home()), DLBOOKS_SECONDS=str(spent), DLBOOKS_PYTHON=sys.executable)
-        entry, how = reproduced(root, stage, producers or [], force)
+        entry, how = reproduced(root, stage, producers, force, shared)
         if how == "ran" and not spent.exists():
             how = "restored"
         took = json.loads(spent.read_text()) if spent.exists() else {}
@@ -231,23 +225,23 @@ def run(stage: str, digest: str, entries: dict[str, dict], force: bool = False, 
         return {"entry": entry, "how": how, "seconds": sum(took.values()) if took else time.monotonic() - began, "metrics": metrics}
 
 
-def reproduced(root: Path, name: str, producers: list[str], force: bool) -> tuple[dict, str]:
+def reproduced(root: Path, name: str, producers: list[str], force: bool, shared: bool) -> tuple[dict, str]:
     """``dvc repro --single-item`` in a workspace, without loading the other hundred stages."""
     from dvc.dvcfile import load_file
     from dvc.repo import Repo, lock_repo
     from dvc.stage.serialize import to_single_stage_lockfile
 
     repo = Repo(str(root))
-    shared = remote(repo)
+    there = remote(repo) if shared else None
     with lock_repo(repo):
         known = load_file(repo, str(root / "dvc.yaml")).stages
         stage = known[name]
         inputs = [known[producer] for producer in producers]
         before = [stage] if all(out.hash_info for out in stage.outs) and not force else []  # the stage as it ended last time
-        if shared:
-            pull(repo, shared, inputs)
+        if there:
+            pull(repo, there, inputs)
             with contextlib.suppress(Exception):  # what no machine has is made again
-                pull(repo, shared, before)
+                pull(repo, there, before)
         for producer in inputs:
             for out in producer.outs:
                 out.checkout(force=True)
@@ -255,8 +249,8 @@ def reproduced(root: Path, name: str, producers: list[str], force: bool) -> tupl
         if not here:
             clear(stage)
         done = stage.reproduce(force=force, allow_missing=here)
-        if shared and done:
-            push(repo, shared, [stage])
+        if there and done:
+            push(repo, there, [stage])
         return json.loads(json.dumps(to_single_stage_lockfile(stage))), "ran" if done else "unchanged"
 
 
@@ -270,13 +264,13 @@ def clear(stage) -> None:
             path.unlink(missing_ok=True)
 
 
-def pull(repo, shared: str, stages: list) -> None:
+def pull(repo, there: str, stages: list) -> None:
     """Brings the outputs of stages from the remote, those that the cache lacks."""
-    wanted = {item for stage in stages if not stage.outs_cached() for items in stage.get_used_objs(remote=shared).values() for item in items}
+    wanted = {item for stage in stages if not stage.outs_cached() for items in stage.get_used_objs(remote=there).values() for item in items}
     if wanted:
-        repo.cloud.pull(wanted, remote=shared)
+        repo.cloud.pull(wanted, remote=there)
 
 
-def push(repo, shared: str, stages: list) -> None:
+def push(repo, there: str, stages: list) -> None:
     """Sends the outputs of stages to the remote."""
-    repo.cloud.push({item for stage in stages for items in stage.get_used_objs(remote=shared).values() for item in items}, remote=shared)
+    repo.cloud.push({item for stage in stages for items in stage.get_used_objs(remote=there).values() for item in items}, remote=there)
