@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -11,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from prefect import flow
 from prefect.states import Completed, Failed
 
-from dlbooks import UserError, rebuild, workspace
+from dlbooks import UserError, rebuild, worker, workspace
 
 
 @flow(name="stage", flow_run_name="{target}", persist_result=False)
@@ -22,6 +23,9 @@ def stage(target: str, snapshot: str, entries: dict, producers: list[str], force
     try:
         return Completed(message=json.dumps(workspace.run(target, snapshot, entries, producers, force, shared)))
     except DvcException as error:
-        return Failed(message=rebuild.dvc_message(error))
+        return Failed(message=worker.last_words() or rebuild.dvc_message(error))
     except UserError as error:
         return Failed(message=str(error))
+    except Exception:
+        traceback.print_exc()  # into the stage's log
+        raise

@@ -141,7 +141,7 @@ def repro(
 def worker(
     pool: Annotated[str, typer.Option(help="Work pool to serve; made where it is missing.")] = "cpu",
     name: Annotated[str, typer.Option(help="Name in Prefect; default is host and process.")] = "",
-    limit: Annotated[int, typer.Option(min=0, help="Stages at a time; 0: one per core, or one per worker with --device.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="Stages at a time; 0: as many as pay here, or one with --device.")] = 0,
     device: Annotated[str, typer.Option(help="GPUs of this worker: `0`, or `0,1` to share a training between them.")] = "",
 ):
     """Serve a Prefect work pool: run the stages of rebuilds, here or for another machine."""

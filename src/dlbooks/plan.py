@@ -53,11 +53,12 @@ def plan(repo, targets: list[str], force: bool, seconds: dict[str, float] | None
     wanted = set(graph)
     if targets:
         wanted = {s for t in targets for s in (names[t], *networkx.descendants(graph, names[t]))}
-    if force:
-        changed = {names[t] for t in targets} if targets else set(graph)
+    if force and not targets:
+        changed = set(graph)
     else:
         with parsed_once():
             changed = {names[n] for n in repo.status(targets=targets or None, with_deps=bool(targets)) if n in names}
+        changed |= {names[t] for t in targets if force}
     stale = set(changed)
     order = [s for s in networkx.dfs_postorder_nodes(graph) if s in wanted]
     for stage in order:

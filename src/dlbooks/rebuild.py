@@ -59,7 +59,10 @@ def repro(
             failed = parallel(repo, todo, set(targets or todo.stages) if force else set(), jobs, pools, keep_going, console)
         else:
             with helpers(any(s in trained for s in todo.stages)):
-                repo.reproduce(targets=targets or None, force=force, single_item=force and bool(targets))
+                if not force or set(todo.stages) - set(targets):
+                    repo.reproduce(targets=targets or None, force=force and not targets)
+                if force and targets:
+                    repo.reproduce(targets=targets, force=True, single_item=True)
         for name in todo.stages:
             if name in trained and name not in failed and f"chapter {name}" not in seconds() and ledger.here(name):
                 tracking.restored(name)
@@ -91,13 +94,13 @@ def elsewhere(profile: str, targets: list[str], force: bool, jobs: int, pools: d
 
 
 def fitting_jobs() -> int:
-    """Stages at a time that pay on this machine: one per core, each about a gigabyte of memory."""
+    """Stages at a time that pay on this machine: one per core and one more, which computes while the others wait; each takes about a gigabyte."""
     cores = runtime.cores()
     try:
         gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     except (ValueError, OSError):
         gigabytes = 2.0 * cores
-    return max(1, min(cores, int(gigabytes / 1.5), 16)) if hasattr(os, "fork") else 1
+    return max(1, min(cores + (cores > 1), int(gigabytes / 1.5), 16)) if hasattr(os, "fork") else 1
 
 
 def parallel(repo, todo: Plan, forced: set[str], jobs: int, pools: dict[str, str] | None, keep_going: bool, console) -> dict[str, str]:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import importlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -86,7 +87,8 @@ def worker(pool: str, name: str, limit: int, door: Path):
             type = "process"
 
             async def run(self, flow_run, configuration, task_status=None) -> ProcessWorkerResult:
-                environment = {k: v for k, v in {**configuration.env, "DLBOOKS_WARM": str(door)}.items() if v is not None}
+                extra = {"DLBOOKS_WARM": str(door), "DLBOOKS_LOG": str(log(flow_run.name))}
+                environment = {k: v for k, v in {**configuration.env, **extra}.items() if v is not None}
                 with open(os.devnull) as nothing, open(log(flow_run.name), "w") as output:
                     streams = (nothing.fileno(), output.fileno(), output.fileno())
                     line = await begun(["flow", str(flow_run.id)], environment, streams)
@@ -159,6 +161,15 @@ def log(run: str) -> Path:
     place = workspace.folder() / "logs"
     place.mkdir(exist_ok=True)
     return place / f"{run.replace('/', '_')}.log"
+
+
+def last_words() -> str:
+    """The last line of this run's log: what a failed stage said."""
+    file = Path(os.environ.get("DLBOOKS_LOG", os.devnull))
+    sys.stdout.flush()
+    lines = [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
+    said = [line for line in lines if line and not re.match(r"> |Running stage |\d\d:\d\d:\d\d\.\d+ \| ", line)]  # DVC's and Prefect's own lines
+    return said[-1] if said else ""
 
 
 def execute(run: str) -> None:

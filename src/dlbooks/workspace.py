@@ -215,7 +215,8 @@ def run(stage: str, digest: str, entries: dict[str, dict], producers: list[str],
         for area in ("tmp/lock", "tmp/rwlock"):  # of a run that was killed here
             (root / ".dvc" / area).unlink(missing_ok=True)
         os.chdir(root)
-        os.environ.update(runtime.QUIET, DLBOOKS_HOME=str(runtime.home()), DLBOOKS_SECONDS=str(spent), DLBOOKS_PYTHON=sys.executable)
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # a stage's `python3` is found at once, past version managers
+        os.environ.update(runtime.QUIET, DLBOOKS_HOME=str(runtime.home()), DLBOOKS_SECONDS=str(spent), DLBOOKS_PYTHON=sys.executable, PATH=path)
         entry, how = reproduced(root, stage, producers, force, shared)
         if how == "ran" and not spent.exists():
             how = "restored"
