@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 from dlbooks import ledger, runtime, services
@@ -38,6 +39,8 @@ def sleepers(count: int, url: str) -> None:
     os.environ.update(services.prefect_environment(), PREFECT_API_URL=url, PREFECT_WORKER_QUERY_SECONDS="0.5", PREFECT_LOGGING_LEVEL="CRITICAL")
     from prefect.states import Completed, Running
     from prefect.workers.process import ProcessWorker, ProcessWorkerResult
+
+    warnings.simplefilter("ignore")  # a second class for the type `process`
 
     class Sleeper(ProcessWorker):
         async def run(self, flow_run, configuration, task_status=None):

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import tarfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -220,3 +221,26 @@ def test_the_form_offers_a_familys_chapters():
     made = deployments.with_choices(schema, "generative")["properties"]
     assert made["chapter_id"]["enum"] == [c.id for c in catalog.chapters().values() if c.family == "generative"]
     assert made["profile"]["enum"][0] == "" and "enum" not in schema["properties"]["chapter_id"]
+
+
+def test_the_lock_is_sorted_without_parsing_it(tmp_path, monkeypatch):
+    committed = (runtime.root() / "dvc.lock").read_text(encoding="utf-8")
+    names = sync.order()
+    monkeypatch.setattr(sync.runtime, "root", lambda: tmp_path)
+    monkeypatch.setattr(sync, "order", lambda: names)
+    head, *parts = re.split(r"^(?=  \S)", committed, flags=re.M)
+    random.Random(1).shuffle(parts)
+    (tmp_path / "dvc.lock").write_text(head + "".join(parts), encoding="utf-8")
+    sync.sort_lock()
+    assert (tmp_path / "dvc.lock").read_text(encoding="utf-8") == committed
+
+
+def test_a_failed_stage_is_quoted_without_dvcs_and_prefects_own_lines(tmp_path, monkeypatch):
+    log = tmp_path / "stage.log"
+    log.write_text(
+        "Running stage 'x':\n> python3 stages/x.py\nstep 1\nerror: x.mini.steps = -1: must be at least 1\n02:18:22.531 | WARNING | Events - late\n"
+    )
+    monkeypatch.setenv("DLBOOKS_LOG", str(log))
+    assert worker.last_words() == "error: x.mini.steps = -1: must be at least 1"
+    log.write_text("Running stage 'x':\n> python3 stages/x.py\n")
+    assert worker.last_words() == ""
