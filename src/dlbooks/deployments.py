@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from dlbooks import UserError, catalog, params, runtime, services
+from dlbooks import UserError, catalog, fleet, params, runtime, services
 
 POOLS = {
     "main": "Rebuilds, checks and single chapters, in the checkout itself.",
@@ -20,23 +20,15 @@ def deploy() -> list[str]:
 
     Returns the names of the deployments, ``flow/deployment``.
     """
-    url = os.environ.get("PREFECT_API_URL") or services.prefect_running()
-    if not url:
-        raise UserError("no Prefect server: start one (`dlbooks ui`), or name one in PREFECT_API_URL")
+    url = services.prefect_url()
     os.environ.update({**services.prefect_environment(), "PREFECT_API_URL": url, "DLBOOKS_HOME": str(runtime.home())})
     services.await_prefect_at(url, seconds=10)
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
-    from prefect.exceptions import ObjectNotFound
-    from prefect.workers.process import ProcessWorker
+    from prefect.client.schemas.actions import DeploymentUpdate
 
     with get_client(sync_client=True) as client:
         for name, about in POOLS.items():
-            try:
-                client.read_work_pool(name)
-            except ObjectNotFound:
-                template = ProcessWorker.get_default_base_job_template()
-                client.create_work_pool(WorkPoolCreate(name=name, description=about, type="process", base_job_template=template))
+            fleet.work_pool(client, name, about)
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
         done = subprocess.run(command, cwd=runtime.root(), capture_output=True, text=True)
         if done.returncode:

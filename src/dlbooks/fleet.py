@@ -37,25 +37,30 @@ class Attempt:
     number: int
 
 
+def work_pool(client, name: str, about: str = "") -> None:
+    """Makes an ordinary ``process`` pool where there is none of that name."""
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectNotFound
+    from prefect.workers.process import ProcessWorker
+
+    try:
+        client.read_work_pool(name)
+    except ObjectNotFound:
+        template = ProcessWorker.get_default_base_job_template()
+        client.create_work_pool(WorkPoolCreate(name=name, description=about or None, type="process", base_job_template=template))
+
+
 class Pools:
     """Prefect's work pools, as a rebuild uses them."""
 
     def __init__(self, client, pools: dict[str, str]):
         """``pools`` maps a stage's hardware class to the name of a pool; deployments of the flow ``stage`` are made where they are missing."""
-        from prefect.client.schemas.actions import WorkPoolCreate
-        from prefect.exceptions import ObjectNotFound
-        from prefect.workers.process import ProcessWorker
-
         self.client, self.pools, self.started = client, pools, datetime.now(UTC)
         self.running: dict[UUID, Attempt] = {}
         self.deployments: dict[str, UUID] = {}
         flow = client.create_flow_from_name("stage")
         for pool in set(pools.values()):
-            try:
-                client.read_work_pool(pool)
-            except ObjectNotFound:
-                template = ProcessWorker.get_default_base_job_template()
-                client.create_work_pool(WorkPoolCreate(name=pool, type="process", base_job_template=template))
+            work_pool(client, pool)
             self.deployments[pool] = client.create_deployment(
                 flow,
                 pool,
@@ -130,14 +135,14 @@ def follow(
     """
     urgency, failed = plan.urgency(), {}
     waiting = {name: set(needed) for name, needed in plan.needs.items()}
-    readers: dict[str, list[str]] = {name: [] for name in plan.stages}
-    for name, needed in plan.needs.items():
-        for other in needed:
-            readers[other].append(name)
 
     def submit(name: str, number: int = 1) -> None:
         waiting.pop(name, None)
         pools.submit(name, hardware(name), parameters(name), urgency[name], number)
+
+    def submit_ready() -> None:
+        for name in sorted((n for n, needed in waiting.items() if not needed), key=urgency.get, reverse=True):
+            submit(name)
 
     def again(attempt: Attempt) -> Outcome | None:
         if attempt.number < TRIES:
@@ -145,8 +150,7 @@ def follow(
             return None
         return Outcome(attempt.stage, error=f"its process died {TRIES} times: see the stage's log in .dlbooks/rebuild/logs")
 
-    for name in sorted((n for n, needed in waiting.items() if not needed), key=urgency.get, reverse=True):
-        submit(name)
+    submit_ready()
     while pools.running:
         ended = list(pools.look())
         for attempt, outcome in ended:
@@ -160,11 +164,10 @@ def follow(
                 if not keep_going:
                     waiting.clear()
             done(outcome)
-            for reader in [] if outcome.error else readers[attempt.stage]:
+            for reader in [] if outcome.error else plan.read_by[attempt.stage]:
                 if reader in waiting:
                     waiting[reader].discard(attempt.stage)
-        for name in sorted((n for n, needed in waiting.items() if not needed), key=urgency.get, reverse=True):
-            submit(name)
+        submit_ready()
         tick()
         if not ended:
             time.sleep(ASK)

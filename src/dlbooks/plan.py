@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from dlbooks import catalog, ledger, own, runtime
 
@@ -20,15 +21,20 @@ class Plan:
     reads: dict[str, list[str]]
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @cached_property
+    def read_by(self) -> dict[str, list[str]]:
+        """The other way round: the plan's stages that read a stage themselves."""
+        found: dict[str, list[str]] = {name: [] for name in self.stages}
+        for name, needed in self.needs.items():
+            for other in needed:
+                found[other].append(name)
+        return found
+
     def urgency(self) -> dict[str, float]:
         """Seconds from a stage's start to the end of the longest chain that begins with it: what should start first."""
         longest: dict[str, float] = {}
-        readers: dict[str, list[str]] = {name: [] for name in self.stages}
-        for name, needed in self.needs.items():
-            for other in needed:
-                readers[other].append(name)
         for name in reversed(self.stages):
-            longest[name] = self.seconds.get(name, 1.0) + max((longest[r] for r in readers[name]), default=0.0)
+            longest[name] = self.seconds.get(name, 1.0) + max((longest[r] for r in self.read_by[name]), default=0.0)
         return longest
 
     def bound(self, workers: int) -> float:

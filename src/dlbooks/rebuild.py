@@ -167,8 +167,7 @@ def bring(repo, todo: Plan, shared: str | None) -> None:
 def crew(jobs: int, pools: dict[str, str] | None):
     """A client of Prefect's server; without ``pools`` a server of this rebuild's own, and a worker for ``jobs`` stages at a time."""
     if pools:
-        if not os.environ.get("PREFECT_API_URL") and not services.prefect_running():
-            raise UserError("work pools need a Prefect server: name it in PREFECT_API_URL, or start one with `dlbooks ui`")
+        services.prefect_url()  # or an error, before anything starts
         tracking.prepare(runtime.profile_of(runtime.root() / "params.yaml"))
         os.environ.update(services.prefect_environment())  # before Prefect is imported, which reads them once
         from prefect.client.orchestration import get_client

@@ -65,6 +65,14 @@ def _answers(url: str) -> bool:
     return False
 
 
+def prefect_url() -> str:
+    """API URL of the server that ``PREFECT_API_URL`` names, else of this checkout's; none is a ``UserError``."""
+    url = os.environ.get("PREFECT_API_URL") or prefect_running()
+    if not url:
+        raise UserError("no Prefect server: start one (`dlbooks ui`), or name one in PREFECT_API_URL")
+    return url
+
+
 def start_prefect(port: int = 0, advertise: bool = True) -> tuple[subprocess.Popen, str]:
     """Starts the server without waiting for it (``await_prefect`` does); returns it and its API URL. Its database is a file in this checkout.
 

@@ -35,9 +35,7 @@ def serve(pool: str, name: str, limit: int, device: str = "") -> None:
         ids, said = devices.asked(device)
         print(said, flush=True)
         computing = devices.environment(ids)
-    url = os.environ.get("PREFECT_API_URL") or services.prefect_running()
-    if not url:
-        raise UserError("no Prefect server: start one (`dlbooks ui`), or name one in PREFECT_API_URL")
+    url = services.prefect_url()
     settings = {
         **runtime.QUIET,
         **services.prefect_environment(),
