@@ -8,14 +8,17 @@ what the coordinator itself spends per stage. Then: seconds to plan a graph of m
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from postgresql import INSTALLED, postgres
 
 from dlbooks import ledger, runtime, services
 from dlbooks.plan import Plan, plan
@@ -38,21 +41,26 @@ def sleepers(count: int, url: str) -> None:
     """So many workers in one process: each claims one stage at a time through Prefect, sleeps, and says that it is done."""
     os.environ.update(services.prefect_environment(), PREFECT_API_URL=url, PREFECT_WORKER_QUERY_SECONDS="0.5", PREFECT_LOGGING_LEVEL="CRITICAL")
     from prefect.states import Completed, Running
-    from prefect.workers.process import ProcessWorker, ProcessWorkerResult
+    from prefect.workers.process import ProcessWorkerResult
 
-    warnings.simplefilter("ignore")  # a second class for the type `process`
+    from dlbooks import worker
 
-    class Sleeper(ProcessWorker):
-        async def run(self, flow_run, configuration, task_status=None):
+    def sleeper(name: str):
+        made = worker.worker(POOL, name, 1, Path())
+
+        async def run(flow_run, configuration, task_status=None):
             task_status.started(flow_run.name)
-            await self.client.set_flow_run_state(flow_run.id, Running(), force=True)
+            await made.client.set_flow_run_state(flow_run.id, Running(), force=True)
             await asyncio.sleep(flow_run.parameters["seconds"])
             message = json.dumps({"entry": {}, "how": "ran", "seconds": flow_run.parameters["seconds"]})
-            await self.client.set_flow_run_state(flow_run.id, Completed(message=message), force=True)
+            await made.client.set_flow_run_state(flow_run.id, Completed(message=message), force=True)
             return ProcessWorkerResult(status_code=0, identifier=flow_run.name)
 
+        made.run = run
+        return made
+
     async def all_of_them():
-        await asyncio.gather(*(Sleeper(POOL, name=f"sleeper-{i}", limit=1).start(printer=lambda _: None) for i in range(count)))
+        await asyncio.gather(*(sleeper(f"sleeper-{i}").start(printer=lambda _: None) for i in range(count)))
 
     asyncio.run(all_of_them())
 
@@ -119,6 +127,15 @@ def main() -> None:
     print(runtime.hardware())
     if chosen.workers:
         todo = recorded(chosen.scale)
+        kept = contextlib.ExitStack()
+        folder = Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="dlbooks-")))
+        if INSTALLED:  # as in deploy/: SQLite refuses a second writer, and every refusal costs Prefect's client seconds
+            port = kept.enter_context(postgres(folder / "postgres"))
+            database = f"postgresql+asyncpg://dlbooks@127.0.0.1:{port}/prefect"
+        else:
+            database = f"sqlite+aiosqlite:///{folder / 'prefect.db'}"
+        print(f"Prefect's database: {database.partition(':')[0]}")
+        os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = database
         server, url = services.start_prefect(advertise=False)
         os.environ.update(services.prefect_environment(), PREFECT_API_URL=url)
         services.await_prefect(server, url)
@@ -130,6 +147,7 @@ def main() -> None:
                 flush=True,
             )
         services.stop(server)
+        kept.close()
     whole, ours = many(chosen.stages)
     print(f"{chosen.stages} stages planned in {whole:.1f} s, {ours:.1f} s of it not DVC's loading")
     return None

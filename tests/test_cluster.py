@@ -2,16 +2,13 @@
 in clones of their own that share nothing but those services. The rebuild of ten chapters must leave the committed ``dvc.lock``."""
 
 import contextlib
-import os
-import pwd
-import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from conftest import environment
+from postgresql import INSTALLED, postgres
 
 from dlbooks import runtime, services
 
@@ -19,45 +16,13 @@ pytestmark = pytest.mark.pipeline
 CHAPTERS = (
     "parabola layer-lab mnist-softmax word2vec maze-q-learning maze-sarsa series-ar series-lstm series-lstm-multivariate input-pipeline-lab".split()
 )
-POSTGRES = shutil.which("initdb") or next(iter(sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))), None)
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-
-
-@contextlib.contextmanager
-def postgres(folder: Path):
-    """A PostgreSQL server on loopback with the databases ``prefect`` and ``mlflow``; yields its port. It refuses to be root."""
-    bin_, port = Path(POSTGRES).resolve().parent, services.free_port()
-    folder.mkdir()
-    who = {}
-    if os.getuid() == 0:
-        user = pwd.getpwnam("postgres")
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        for parent in folder.parents:
-            if parent != Path("/") and parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o011)
-        who = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    subprocess.run([bin_ / "initdb", "-D", folder / "data", "-A", "trust", "-U", "dlbooks"], check=True, capture_output=True, cwd=folder, **who)
-    command = [bin_ / "postgres", "-D", folder / "data", "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", folder, "-c", "fsync=off"]
-    with open(folder.parent / "postgres.log", "w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **who)
-    try:
-        for name in ("prefect", "mlflow"):
-            for _ in range(100):
-                made = subprocess.run([bin_ / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "dlbooks", name], capture_output=True)
-                if not made.returncode:
-                    break
-                time.sleep(0.2)
-            assert made.returncode == 0, made.stderr
-        yield port
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.fixture(scope="module")
 def cluster(clone, tmp_path_factory):
     """The services and two clones with a worker each; yields the environment of whoever uses them."""
-    if not POSTGRES:
+    if not INSTALLED:
         pytest.skip("PostgreSQL is not installed here (Debian's package postgresql): the several machines are not tried")
     pytest.importorskip("moto", reason="moto (an S3 server) is not installed")
     folder = tmp_path_factory.mktemp("cluster")

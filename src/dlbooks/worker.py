@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import importlib
 import os
+import random
 import re
 import signal
 import socket
@@ -25,6 +26,7 @@ from dlbooks import UserError, devices, runtime, services, warm, workspace
 
 POLL = 0.5  # seconds between two questions for work
 HEARTBEAT = 5  # seconds
+CHOICE = 16  # runs at most among which a worker draws when others are quicker
 SILENT = 30  # seconds without a heartbeat after which a worker is dead
 
 
@@ -104,6 +106,18 @@ def worker(pool: str, name: str, limit: int, door: Path):
                     self.lines.pop(str(flow_run.id)).close()  # interrupts the child if it is still there
                 return ProcessWorkerResult(status_code=code, identifier=str(flow_run.id))
 
+            async def _get_scheduled_flow_runs(self):
+                # The pool gives the same list to all workers. The most urgent run comes first, unless others have been quicker lately.
+                found = await super()._get_scheduled_flow_runs()
+                first = found[: self.choice]
+                self.dice.shuffle(first)
+                return first + found[self.choice :]
+
+            async def _propose_pending_state(self, flow_run) -> bool:
+                won = await super()._propose_pending_state(flow_run)
+                self.choice = max(1, self.choice // 2) if won else min(CHOICE, 2 * self.choice)
+                return won
+
             async def get_and_submit_flow_runs(self):
                 if time.monotonic() >= self.rescued + SILENT / 2:
                     first, self.rescued = not self.rescued, time.monotonic()
@@ -118,6 +132,7 @@ def worker(pool: str, name: str, limit: int, door: Path):
 
     made = WarmWorker(work_pool_name=pool, name=name, limit=limit, heartbeat_interval_seconds=HEARTBEAT)
     made.lines, made.threads, made.rescued = {}, anyio.CapacityLimiter(max(limit, 1)), 0.0
+    made.choice, made.dice = 1, random.Random()
     return made
 
 
