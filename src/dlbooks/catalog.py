@@ -56,12 +56,29 @@ class Variant:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Use:
+    """How a person asks the trained model: what ``answer(run, inputs, *, …options) -> list[dict]`` of the chapter's file takes.
+
+    ``takes`` is the kind of one input: ``picture`` (uint8 ``[H, W, 3]``), ``gray picture`` (uint8 ``[H, W]``), ``sound`` (the bytes of a wav file),
+    ``text`` (str) or ``numbers`` (float64 ``[n]`` or ``[n, k]``). ``answer`` gives one dictionary per input, in their order: words, numbers,
+    lists of them, and pictures as uint8 arrays; an input that cannot be used is a ``UserError``. ``about`` tells a person what to give,
+    ``example`` is a text or JSON numbers to begin with. ``batched``: many inputs at once cost less than one by one.
+    """
+
+    takes: typing.Literal["picture", "gray picture", "sound", "text", "numbers"]
+    about: str
+    example: str = ""
+    batched: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Chapter:
     """The declaration of one chapter; the single source of truth for its DVC stage, its MLflow run and its page.
 
     ``sources`` are places in the books ("B1 1.2.1"); ``datasets`` and ``needs`` are ids of data sets and of other chapters whose
     artifacts it reads; ``hardware`` names the work pool; ``curves`` groups logged series into plots (title → series names);
-    ``picture`` is the figure that stands for the chapter, ``example`` a ``dlbooks predict`` command line for its page. ``own_data`` are those of
+    ``picture`` is the figure that stands for the chapter, ``example`` a ``dlbooks predict`` command line for its page,
+    ``use`` what the server, the notebook and Python ask its model. ``own_data`` are those of
     ``datasets`` that a person's own data set of the same kind may take the place of. ``mirrored`` says that training goes through
     ``nn.training.compiled_epoch`` alone, so that several GPUs can share every batch.
     """
@@ -81,6 +98,7 @@ class Chapter:
     exports: bool = True
     picture: str = ""
     example: str = ""
+    use: Use | None = None
     own_data: list[str] = field(default_factory=list)
 
     def __post_init__(self):
@@ -205,7 +223,7 @@ def declared(path: Path) -> Declared:
         if is_declaration or (isinstance(node, ast.ClassDef) and node.name == "Params"):
             wanted.append(node)
     names = {
-        **{c.__name__: c for c in (Chapter, Metric, Variant, DataSet, Source, Archive, Folder, ChapterParams, DataSetParams)},
+        **{c.__name__: c for c in (Chapter, Metric, Variant, Use, DataSet, Source, Archive, Folder, ChapterParams, DataSetParams)},
         **{n: getattr(typing, n) for n in ("Literal", "Annotated")},
         **{"Field": pydantic.Field, "pydantic": pydantic, "__name__": module, "__doc__": None},
     }

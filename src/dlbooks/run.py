@@ -14,6 +14,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,6 +213,13 @@ class Run:
     def exported(self, name: str = "saved_model") -> Path:
         """File or folder ``name`` of the export, which ``predict`` reads; the SavedModel by default."""
         return self.kept(f"export/{name}")
+
+    @cached_property
+    def model(self):
+        """The exported SavedModel, loaded once: its functions are attributes, ``run.model.serve(…)``."""
+        import tensorflow as tf
+
+        return tf.saved_model.load(str(self.exported()))
 
     def kept(self, name: str) -> Path:
         """File or folder of the output that training, evaluation or export has left."""

@@ -161,52 +161,69 @@ def lite(path: Path, pictures: np.ndarray) -> np.ndarray:
     return interpreter.get_tensor(target["index"])
 
 
-def predict_pictures(
-    run, inputs: list[str], out: Path | None, *, top: int, prepare: Callable[[np.ndarray], np.ndarray], mode: str = "L"
-) -> list[dict]:
-    """Classifies picture files and folders with the exported SavedModel and prints one line for each: file, then class and probability.
+def classify(run, pictures: list[np.ndarray], prepare: Callable[[np.ndarray], np.ndarray], top: int, seen: bool) -> list[dict]:
+    """Classes of decoded pictures, the likeliest first: a dictionary with ``classes`` (``class``, ``class_id``, ``probability``, ``logit``) for each,
+    and with ``seen``, the picture that reached the net, if that is asked for.
 
-    ``prepare`` turns a decoded picture (PIL ``mode``) into the net's uint8 ``[H, W, C]``; a gray one that was trained on a person's own data is only
-    cropped and resized, as those were. With ``out`` writes ``predictions.csv`` (file, rank,
-    class_id, class, probability, logit) and ``predictions.png`` (each picture beside its bars). Returns the rows of the CSV.
+    ``prepare`` turns a picture into the net's uint8 ``[H, W, C]``; a gray one of a model that was trained on a person's own data is only cropped and
+    resized, as those were.
     """
-    folder = run.exported()
-    names = (folder / "assets.extra" / "labels.txt").read_text(encoding="utf-8").splitlines()
-    if not 1 <= int(top) <= len(names):
+    names = labels(run)
+    if not 1 <= top <= len(names):
         raise UserError(f"top = {top}: must be between 1 and {len(names)}, the number of classes")
-    if run.swaps and mode == "L":
+    if run.swaps and pictures[0].ndim == 2:
+        ready = [fitted(tf.constant(picture[..., None]), (28, 28, 1)).numpy() for picture in pictures]
+    else:
+        ready = [prepare(picture) for picture in pictures]
+    scores = run.model.serve(tf.constant(np.stack(ready)))
+    p, logits = scores["probabilities"].numpy(), scores["logits"].numpy()
+    best = np.argsort(-p, axis=1, kind="stable")[:, :top]
+    keys = ("class", "class_id", "probability", "logit")
+    found = []
+    for picture, order, p_one, z_one in zip(ready, best, p, logits, strict=True):
+        classes = [dict(zip(keys, (names[k], int(k), float(p_one[k]), float(z_one[k])), strict=True)) for k in order]
+        found.append({"classes": classes, "seen": picture} if seen else {"classes": classes})
+    return found
 
-        def prepare(picture):
-            return fitted(tf.constant(picture[..., None]), (28, 28, 1)).numpy()
 
-    files, pictures = images.files(inputs), []
-    for file in files:
-        picture = images.read(file, mode)
-        try:
-            pictures.append(prepare(picture))
-        except UserError as error:
-            raise UserError(f"{file}: {error}") from None
-    exported = tf.saved_model.load(str(folder))  # its functions need it alive
-    answer = exported.serve(tf.constant(np.stack(pictures)))
-    p, logits = answer["probabilities"].numpy(), answer["logits"].numpy()
-    best = np.argsort(-p, axis=1, kind="stable")[:, : int(top)]
+def labels(run) -> list[str]:
+    """The class names that the export carries."""
+    return (run.exported() / "assets.extra" / "labels.txt").read_text(encoding="utf-8").splitlines()
+
+
+def predict_pictures(run, answer: Callable, inputs: list[str], out: Path | None, *, top: int, mode: str = "L") -> list[dict]:
+    """Classifies picture files and folders and prints one line for each: file, then class and probability.
+
+    ``answer`` is the chapter's, ``mode`` the PIL mode of its pictures. With ``out`` writes ``predictions.csv`` (file, rank, class_id, class, probability,
+    logit) and ``predictions.png`` (each picture, as the net saw it, beside its bars). Returns the rows of the CSV.
+    """
+    files = images.files(inputs)
+    pictures = [images.read(file, mode) for file in files]
+    try:
+        found = answer(run, pictures, top=top, seen=True)
+    except UserError:
+        for file, picture in zip(files, pictures, strict=True):  # which of them was it?
+            try:
+                answer(run, [picture], top=top)
+            except UserError as error:
+                raise UserError(f"{file}: {error}") from None
+        raise
     rows = []
-    for file, order, p_one, z_one in zip(files, best, p, logits, strict=True):
-        print(f"{file}  " + "   ".join(f"{names[k]} {p_one[k]:.3f}" for k in order))
-        for rank, k in enumerate(order, 1):
-            row = {"file": str(file), "rank": rank, "class_id": int(k), "class": names[k]}
-            rows.append({**row, "probability": f"{p_one[k]:.6g}", "logit": f"{z_one[k]:.6g}"})
+    for file, item in zip(files, found, strict=True):
+        print(f"{file}  " + "   ".join(f"{c['class']} {c['probability']:.3f}" for c in item["classes"]))
+        for rank, c in enumerate(item["classes"], 1):
+            row = {"file": str(file), "rank": rank, "class_id": c["class_id"], "class": c["class"]}
+            rows.append({**row, "probability": f"{c['probability']:.6g}", "logit": f"{c['logit']:.6g}"})
     if out:
         out.mkdir(parents=True, exist_ok=True)
         with open(out / "predictions.csv", "w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        part = slice(SHOWN)
-        plot = figures.bars(
-            pictures[part], [[names[k] for k in order] for order in best[part]], np.take_along_axis(p, best, 1)[part], [f.name for f in files[part]]
-        )
-        figures.save(plot, out / "predictions.png")
+        shown = [item["classes"] for item in found[:SHOWN]]
+        named = [[c["class"] for c in classes] for classes in shown]
+        certain = np.array([[c["probability"] for c in classes] for classes in shown])
+        figures.save(figures.bars([item["seen"] for item in found[:SHOWN]], named, certain, [f.name for f in files[:SHOWN]]), out / "predictions.png")
     return rows
 
 

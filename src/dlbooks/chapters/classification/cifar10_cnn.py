@@ -73,9 +73,9 @@ from PIL import Image
 from pydantic import Field
 
 from dlbooks import figures
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.nn.augment import alternating, central_crop, crop, flip, jitter, mirror, pad_crop, views
-from dlbooks.nn.classification import bounded, classifier_export, evaluate_classifier, forward, predict_pictures, smoothed_cross_entropy
+from dlbooks.nn.classification import bounded, classifier_export, classify, evaluate_classifier, forward, predict_pictures, smoothed_cross_entropy
 from dlbooks.nn.layers import FusedBatchNorm, LocalResponseNorm
 from dlbooks.nn.metrics import accuracy, cross_entropy, log_softmax
 from dlbooks.nn.training import Ema, compiled_epoch, precision
@@ -122,6 +122,7 @@ CHAPTER = Chapter(
     },
     picture="augmentation.png",
     example="dlbooks predict cifar10-cnn cat.jpg",
+    use=Use(takes="picture", about="a photo of an airplane, automobile, bird, cat, deer, dog, frog, horse, ship or truck", batched=True),
 )
 
 
@@ -419,9 +420,13 @@ def export(run):
 
 # ## Use
 # The shorter side becomes 32 pixels; what the net reads is cut from the middle.
-def predict(run, inputs: list[str], out: Path | None = None, *, top: int = 3):
+def answer(run, inputs: list[np.ndarray], *, top: int = 3, seen: bool = False) -> list[dict]:
     side = side_of(run.params)
-    predict_pictures(run, inputs, out, top=top, prepare=lambda picture: small_square(picture, side), mode="RGB")
+    return classify(run, inputs, lambda picture: small_square(picture, side), top, seen)
+
+
+def predict(run, inputs: list[str], out: Path | None = None, *, top: int = 3):
+    predict_pictures(run, answer, inputs, out, top=top, mode="RGB")
 
 
 def small_square(picture: np.ndarray, side: int) -> np.ndarray:

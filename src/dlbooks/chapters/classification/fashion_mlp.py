@@ -39,9 +39,9 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field
 
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.nn.augment import flip
-from dlbooks.nn.classification import bounded, classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures
+from dlbooks.nn.classification import bounded, classifier_export, classify, evaluate_classifier, forward, mnist_like, predict_pictures
 from dlbooks.nn.metrics import accuracy, cross_entropy
 from dlbooks.nn.training import Adam, Ema, compiled_epoch, precision
 from dlbooks.params import ChapterParams
@@ -76,6 +76,7 @@ CHAPTER = Chapter(
     curves={"Loss": ["loss", "validation_loss"], "Accuracy": ["accuracy", "validation_accuracy"]},
     picture="curve_loss.png",
     example="dlbooks predict fashion-mlp shoe.jpg",
+    use=Use(takes="gray picture", about="a photo of one piece of clothing on a plain ground", batched=True),
 )
 
 
@@ -223,5 +224,9 @@ def export(run):
 
 # ## Use
 # A photo of one piece of clothing on a plain ground becomes what the data set's makers made of theirs: gray, light on black, cut out, the longer side 28 pixels.
+def answer(run, inputs: list[np.ndarray], *, top: int = 3, seen: bool = False) -> list[dict]:
+    return classify(run, inputs, lambda picture: mnist_like(picture, box=28, by_mass=False), top, seen)
+
+
 def predict(run, inputs: list[str], out: Path | None = None, *, top: int = 3):
-    predict_pictures(run, inputs, out, top=top, prepare=lambda picture: mnist_like(picture, box=28, by_mass=False))
+    predict_pictures(run, answer, inputs, out, top=top)

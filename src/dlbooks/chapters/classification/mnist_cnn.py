@@ -42,9 +42,9 @@ import tensorflow as tf
 from pydantic import Field
 
 from dlbooks import figures
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.nn.augment import affine
-from dlbooks.nn.classification import bounded, classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures
+from dlbooks.nn.classification import bounded, classifier_export, classify, evaluate_classifier, forward, mnist_like, predict_pictures
 from dlbooks.nn.metrics import accuracy, cross_entropy
 from dlbooks.nn.training import Adam, Ema, compiled_epoch, precision, shuffled
 from dlbooks.params import ChapterParams
@@ -84,6 +84,7 @@ CHAPTER = Chapter(
     curves={"Loss": ["loss", "validation_loss"], "Accuracy": ["validation_accuracy"]},
     picture="feature_maps.png",
     example="dlbooks predict mnist-cnn digit.png",
+    use=Use(takes="gray picture", about="one handwritten digit, drawn or photographed", batched=True),
 )
 
 
@@ -266,5 +267,9 @@ def export(run):
 
 # ## Use
 # The same preparation as in `mnist-softmax`; the exported function `features` gives the last hidden layer, the yardstick for generated digits.
+def answer(run, inputs: list[np.ndarray], *, top: int = 3, seen: bool = False) -> list[dict]:
+    return classify(run, inputs, mnist_like, top, seen)
+
+
 def predict(run, inputs: list[str], out: Path | None = None, *, top: int = 3):
-    predict_pictures(run, inputs, out, top=top, prepare=mnist_like)
+    predict_pictures(run, answer, inputs, out, top=top)

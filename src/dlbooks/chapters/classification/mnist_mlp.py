@@ -42,10 +42,19 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field
 
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.chapters.classification._distributions import Distributions
 from dlbooks.nn.augment import affine
-from dlbooks.nn.classification import bounded, classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures, smoothed_cross_entropy
+from dlbooks.nn.classification import (
+    bounded,
+    classifier_export,
+    classify,
+    evaluate_classifier,
+    forward,
+    mnist_like,
+    predict_pictures,
+    smoothed_cross_entropy,
+)
 from dlbooks.nn.metrics import accuracy, cross_entropy
 from dlbooks.nn.training import Adam, compiled_epoch, precision, shuffled
 from dlbooks.params import ChapterParams
@@ -88,6 +97,7 @@ CHAPTER = Chapter(
     curves={"Loss": ["loss", "validation_loss"], "Accuracy": ["validation_accuracy"]},
     picture="distributions.png",
     example="dlbooks predict mnist-mlp digit.png",
+    use=Use(takes="gray picture", about="one handwritten digit, drawn or photographed", batched=True),
 )
 
 
@@ -252,5 +262,9 @@ def export(run):
 
 
 # ## Use
+def answer(run, inputs: list[np.ndarray], *, top: int = 3, seen: bool = False) -> list[dict]:
+    return classify(run, inputs, mnist_like, top, seen)
+
+
 def predict(run, inputs: list[str], out: Path | None = None, *, top: int = 3):
-    predict_pictures(run, inputs, out, top=top, prepare=mnist_like)
+    predict_pictures(run, answer, inputs, out, top=top)

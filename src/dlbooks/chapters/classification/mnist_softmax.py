@@ -39,8 +39,8 @@ import tensorflow as tf
 from pydantic import Field
 
 from dlbooks import figures
-from dlbooks.catalog import Chapter, Metric, Variant
-from dlbooks.nn.classification import bounded, classifier_export, evaluate_classifier, forward, mnist_like, predict_pictures
+from dlbooks.catalog import Chapter, Metric, Use, Variant
+from dlbooks.nn.classification import bounded, classifier_export, classify, evaluate_classifier, forward, mnist_like, predict_pictures
 from dlbooks.nn.metrics import accuracy, cross_entropy
 from dlbooks.nn.training import Adam, compiled_epoch, shuffled
 from dlbooks.params import ChapterParams
@@ -81,6 +81,7 @@ CHAPTER = Chapter(
     curves={"Loss": ["loss", "validation_loss"], "Accuracy": ["validation_accuracy"]},
     picture="weights.png",
     example="dlbooks predict mnist-softmax digit.png",
+    use=Use(takes="gray picture", about="one handwritten digit, drawn or photographed", batched=True),
 )
 
 
@@ -224,5 +225,9 @@ def export(run):
 # ## Use
 # A photo or drawing of one digit becomes what the model has seen in training: light ink on black, the digit's box shrunk to 20 pixels, its
 # center of mass in the middle of 28 × 28. How MNIST's makers prepared their digits is half of what the model knows.
+def answer(run, inputs: list[np.ndarray], *, top: int = 3, seen: bool = False) -> list[dict]:
+    return classify(run, inputs, mnist_like, top, seen)
+
+
 def predict(run, inputs: list[str], out: Path | None = None, *, top: int = 3):
-    predict_pictures(run, inputs, out, top=top, prepare=mnist_like)
+    predict_pictures(run, answer, inputs, out, top=top)
