@@ -1,5 +1,6 @@
 """Declarations, parameters, the generated pipeline, facts, ledger."""
 
+import ast
 import json
 import re
 
@@ -130,3 +131,16 @@ def test_floors_hold_on_what_repro_left(name):
     metrics = json.loads((folder / "metrics.json").read_text())
     for metric, declared in catalog.chapter(name).declaration.metrics.items():
         assert declared.passes(metrics[metric]), f"{metric} {metrics[metric]} against {declared.floor}"
+
+
+def test_imports_are_those_of_the_syntax_tree():
+    """``catalog`` finds them by a pattern, which is faster; what it overlooked would not make a stage stale."""
+    for file in (f for part in ("chapters", "datasets", "nn") for f in catalog.PACKAGE.glob(f"{part}/**/*.py")):
+        names = set()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names |= {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
+            elif isinstance(node, ast.Import):
+                names |= {a.name for a in node.names}
+        paths = {catalog.PACKAGE.parent / f"{n.replace('.', '/')}.py" for n in names if re.match(r"dlbooks\.(nn|datasets|chapters)\.", n)}
+        assert set(catalog._imports(file, 0)) == {p for p in paths if p.exists()}, file
