@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import inspect
 import os
 import select
 import signal
@@ -39,6 +40,7 @@ def serve(path: str) -> None:
     with runtime.hushed():
         for name in PACKAGES:
             importlib.import_module(name)
+        inspect.getmodule(inspect.currentframe())  # fills a cache; pydantic would fill it in every child, for a quarter of a second
     for name in [n for n in sys.modules if n.partition(".")[0] == "dlbooks"]:
         del sys.modules[name]  # a child imports the project's code as the files then stand
     gc.collect()

@@ -183,12 +183,12 @@ def crew(jobs: int, pools: dict[str, str] | None):
         "server": lambda: services.start_prefect(port, advertise=False)[0],
         "worker": lambda: services.start(command, environment, workspace.folder() / "worker.log"),
     }
-    with services.kept_alive(kept) as running:
+    with services.kept_alive(kept):
         os.environ.update(services.prefect_environment(), PREFECT_API_URL=url)
         from prefect.client.orchestration import get_client
 
         tracking.prepare(runtime.profile_of(runtime.root() / "params.yaml"))
-        services.await_prefect(running["server"], url)
+        services.await_prefect_at(url, remedy=f"see {services.log()}")
         try:
             with get_client(sync_client=True) as client:
                 yield client

@@ -135,12 +135,12 @@ def kept_alive(starters: dict[str, Callable[[], subprocess.Popen]], tries: int =
             stop(process)
 
 
-def await_prefect_at(url: str, seconds: float = 90) -> None:
-    """Returns once a Prefect server that somebody else starts answers."""
+def await_prefect_at(url: str, seconds: float = 90, remedy: str = "start it (`dlbooks ui`), or set PREFECT_API_URL") -> None:
+    """Returns once a Prefect server answers that somebody else starts, or that is started again if it ends."""
     deadline = time.monotonic() + seconds
     while not _answers(url + "/health"):
         if time.monotonic() > deadline:
-            raise UserError(f"Prefect server {url} does not answer: start it (`dlbooks ui`), or set PREFECT_API_URL")
+            raise UserError(f"Prefect server {url} does not answer: {remedy}")
         time.sleep(0.2)
 
 
