@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from dlbooks import UserError, export, figures, images
 from dlbooks.features import fitted
+from dlbooks.inputs import checked_picture
 from dlbooks.nn import metrics
 
 MISTAKES = 36  # wrong test pictures shown
@@ -171,19 +172,15 @@ def classify(run, pictures: list[np.ndarray], prepare: Callable[[np.ndarray], np
     names = labels(run)
     if not 1 <= top <= len(names):
         raise UserError(f"top = {top}: must be between 1 and {len(names)}, the number of classes")
-    if run.swaps and pictures[0].ndim == 2:
+    colors = run.chapter.use.takes == "picture"
+    pictures = [checked_picture(picture, colors) for picture in pictures]
+    if run.swaps and not colors:
         ready = [fitted(tf.constant(picture[..., None]), (28, 28, 1)).numpy() for picture in pictures]
     else:
         ready = [prepare(picture) for picture in pictures]
     scores = run.model.serve(tf.constant(np.stack(ready)))
-    p, logits = scores["probabilities"].numpy(), scores["logits"].numpy()
-    best = np.argsort(-p, axis=1, kind="stable")[:, :top]
-    keys = ("class", "class_id", "probability", "logit")
-    found = []
-    for picture, order, p_one, z_one in zip(ready, best, p, logits, strict=True):
-        classes = [dict(zip(keys, (names[k], int(k), float(p_one[k]), float(z_one[k])), strict=True)) for k in order]
-        found.append({"classes": classes, "seen": picture} if seen else {"classes": classes})
-    return found
+    found = metrics.top_classes(names, scores["probabilities"].numpy(), scores["logits"].numpy(), top)
+    return [{"classes": classes, "seen": picture} if seen else {"classes": classes} for picture, classes in zip(ready, found, strict=True)]
 
 
 def labels(run) -> list[str]:

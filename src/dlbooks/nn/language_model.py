@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from typing import Annotated, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
+from pydantic import Field
 
 from dlbooks import UserError, export, figures
+from dlbooks.inputs import checked_text
 from dlbooks.nn.decoding import sample_next
 from dlbooks.nn.text import Vocabulary
 
@@ -403,16 +406,25 @@ def encoded(lookup, before: str, start: tf.Tensor) -> tf.Tensor:
     return lookup.encode(tf.strings.unicode_split(tf.strings.join([before, start]), "UTF-8"))[None]
 
 
-def exported(run) -> tuple[str, Vocabulary]:
-    """The folder of ``text_export``'s SavedModel and its vocabulary."""
-    folder = run.exported()
-    return str(folder), Vocabulary.from_json((folder / "assets.extra" / "vocabulary.json").read_text(encoding="utf-8"))
+def known(run) -> Vocabulary:
+    """The vocabulary of ``text_export``'s SavedModel."""
+    return Vocabulary.from_json((run.exported() / "assets.extra" / "vocabulary.json").read_text(encoding="utf-8"))
+
+
+# Options of an exported generator, as `answer` and `predict` of a chapter take them.
+Temperature = Annotated[float, Field(ge=0, le=100)]
+TopK = Annotated[int, Field(ge=0, le=1_000_000)]
+TopP = Annotated[float, Field(gt=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Unknown = Literal["refuse", "allow"]
+LONGEST_START = 10_000  # characters
 
 
 def check_request(
     start: str, vocabulary: Vocabulary, unknown: str, amount: int, most: int, temperature: float, top_k: int, top_p: float, what: str = "length"
 ) -> None:
     """Refuses settings that mean nothing, and a start with characters the model never saw unless ``unknown`` is ``allow``."""
+    checked_text(start, LONGEST_START)
     if not 1 <= amount <= most:
         raise UserError(f"{what} = {amount}: must be between 1 and {most}")
     if not (math.isfinite(temperature) and temperature >= 0):
@@ -423,8 +435,8 @@ def check_request(
         raise UserError(f"unknown = {unknown!r}: it is refuse or allow")
     strange = [c for c in dict.fromkeys(start) if c not in vocabulary.ids]
     if strange and unknown == "refuse":
-        names = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in strange)
-        raise UserError(f"the model does not know {names}; --set unknown=allow reads such characters as {vocabulary.unk}")
+        names = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in strange[:10]) + (" …" if len(strange) > 10 else "")
+        raise UserError(f"the model does not know {names}; unknown=allow reads such characters as {vocabulary.unk}")
 
 
 # ── corpora, samples, pictures ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -28,6 +28,15 @@ def topk_error(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
     return float((order != np.asarray(labels)[:, None]).all(-1).mean())
 
 
+def top_classes(names: list[str], probabilities: np.ndarray, logits: np.ndarray, top: int) -> list[list[dict]]:
+    """The ``top`` likeliest classes of every row ``[n, K]``: dictionaries of ``class``, ``class_id``, ``probability``, ``logit``; ties go to the lower class."""
+    found = []
+    for p, z in zip(probabilities, logits, strict=True):
+        order = np.argsort(-p, kind="stable")[:top]
+        found.append([{"class": names[k], "class_id": int(k), "probability": float(p[k]), "logit": float(z[k])} for k in order])
+    return found
+
+
 def ece(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
     """Expected calibration error Σ_b n_b/n · |accuracy_b − confidence_b| over equal bins of the largest probability.
 

@@ -1,5 +1,6 @@
 """Sound files: any uncompressed wav becomes one channel of floats at the rate a network hears."""
 
+import io
 import wave
 from pathlib import Path
 
@@ -9,13 +10,22 @@ from dlbooks import UserError
 
 FORMATS = {"2": "ADPCM", "3": "floating point", "6": "A-law", "7": "µ-law", "17": "ADPCM", "49": "GSM", "85": "MP3", "65534": "extensible"}
 LONGEST = 600  # seconds of a file
+RATES = (1_000, 400_000)  # samples a second; a filter that resamples is as long as the larger rate
 
 
-def read_wav(path: Path, wanted: int, least: int) -> np.ndarray:
-    """Sound in ±1, float32, mono, ``wanted`` samples a second. A file that holds none, or less than ``least`` samples, is a ``UserError``."""
+def read_wav(source: Path | str | bytes, wanted: int, least: int) -> np.ndarray:
+    """Sound in ±1, float32, mono, ``wanted`` samples a second, of a wav file or its bytes.
+
+    What holds none, or less than ``least`` samples, is a ``UserError``.
+    """
+    if not isinstance(source, Path | str | bytes):
+        raise UserError(f"a sound is the bytes of a wav file, not {type(source).__name__}")
+    path = "the sound" if isinstance(source, bytes) else source
     try:
-        with wave.open(str(path), "rb") as file:
+        with wave.open(io.BytesIO(source) if isinstance(source, bytes) else str(source), "rb") as file:
             channels, width, rate, count = file.getnchannels(), file.getsampwidth(), file.getframerate(), file.getnframes()
+            if not RATES[0] <= rate <= RATES[1] or width > 4:
+                raise UserError(f"{path}: {rate} samples a second of {8 * width} bits; {RATES[0]:,} to {RATES[1]:,} of 8 to 32 bits are read")
             if count > LONGEST * max(rate, 1):
                 raise UserError(f"{path}: longer than {LONGEST} seconds; cut it to the word")
             raw = file.readframes(count)
@@ -28,6 +38,8 @@ def read_wav(path: Path, wanted: int, least: int) -> np.ndarray:
         raise UserError(f"{path}: not a wav file ({error})") from None
     except EOFError:
         raise UserError(f"{path}: not a wav file (cut short)") from None
+    except RuntimeError:
+        raise UserError(f"{path}: damaged wav file") from None
     raw = raw[: len(raw) // (width * channels) * width * channels]
     if width == 3:
         audio = np.zeros((len(raw) // 3, 4), np.uint8)

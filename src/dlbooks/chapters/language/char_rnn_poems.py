@@ -25,6 +25,7 @@ had other work, too.
 
 import re
 from pathlib import Path
+from typing import Annotated
 
 import keras
 import numpy as np
@@ -32,7 +33,7 @@ import tensorflow as tf
 from pydantic import Field
 
 from dlbooks import UserError, figures
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.nn import language_model as lm
 from dlbooks.nn.metrics import distinct_n
 from dlbooks.nn.training import Adam, precision
@@ -74,6 +75,7 @@ CHAPTER = Chapter(
     },
     picture="bits_by_position.png",
     example='dlbooks predict char-rnn-poems "春风" --set lines=4 --set seed=3',
+    use=Use(takes="text", about="the first characters of a poem's first line, or nothing; the poem is written to its end", example="明月"),
 )
 
 
@@ -240,6 +242,31 @@ def poem_function(model, vocabulary, lookup, before):
 
 # ## Use
 # `lines` counts the line that the start begins. Without `strict` the network alone keeps the form.
+def answer(
+    run,
+    inputs: list[str],
+    *,
+    lines: Annotated[int, Field(ge=1, le=100)] = 4,
+    acrostic: Annotated[str, Field(max_length=100)] = "",
+    strict: bool = True,
+    temperature: lm.Temperature = TEMPERATURE,
+    top_k: lm.TopK = 0,
+    top_p: lm.TopP = 1.0,
+    seed: lm.Seed = 0,
+    unknown: lm.Unknown = "refuse",
+) -> list[dict]:
+    vocabulary = lm.known(run)
+    if len(acrostic) > lines:
+        raise UserError(f"acrostic = {acrostic!r} has {len(acrostic)} characters for {lines} lines")
+    for start in inputs:
+        lm.check_request(start, vocabulary, unknown, lines, 100, temperature, top_k, top_p, "lines")
+        if len(start) > LINE - 2 or "\n" in start:
+            raise UserError(f"{start!r}: a start is the beginning of one line, at most {LINE - 2} characters")
+    lm.check_request(acrostic, vocabulary, unknown, lines, 100, temperature, top_k, top_p, "lines")
+    poem = run.model.poem
+    return [{"text": poem(start, lines, acrostic, strict, temperature, top_k, top_p, seed)["text"].numpy().decode()} for start in inputs]
+
+
 def predict(
     run,
     inputs: list[str],
@@ -251,19 +278,11 @@ def predict(
     temperature: float = TEMPERATURE,
     top_k: int = 0,
     top_p: float = 1.0,
-    seed: int = 0,
+    seed: lm.Seed = 0,
     unknown: str = "refuse",
 ):
-    folder, vocabulary = lm.exported(run)
-    starts = inputs or [""]
-    if len(acrostic) > lines:
-        raise UserError(f"acrostic = {acrostic!r} has {len(acrostic)} characters for {lines} lines")
-    for start in starts:
-        lm.check_request(start + acrostic, vocabulary, unknown, lines, 100, temperature, top_k, top_p, "lines")
-        if len(start) > LINE - 2 or "\n" in start:
-            raise UserError(f"{start!r}: a start is the beginning of one line, at most {LINE - 2} characters")
-    model = tf.saved_model.load(folder)
-    poems = [model.poem(start, lines, acrostic, strict, temperature, top_k, top_p, seed)["text"].numpy().decode() for start in starts]
+    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed, "unknown": unknown}
+    poems = [found["text"] for found in answer(run, inputs or [""], lines=lines, acrostic=acrostic, strict=strict, **settings)]
     print("\n\n".join(poems))
     if out:
         out.write_text("\n\n".join(poems) + "\n", encoding="utf-8")

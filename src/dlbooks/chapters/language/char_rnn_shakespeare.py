@@ -33,14 +33,14 @@ reaches 1.46 nats = 2.10 bits on that tenth after 20 million characters: `dlbook
 
 import re
 from pathlib import Path
+from typing import Annotated
 
 import keras
 import numpy as np
-import tensorflow as tf
 from pydantic import Field
 
 from dlbooks import figures
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.nn import language_model as lm
 from dlbooks.nn.training import Adam, precision
 from dlbooks.params import ChapterParams
@@ -81,6 +81,7 @@ CHAPTER = Chapter(
     },
     picture="surprise.png",
     example='dlbooks predict char-rnn-shakespeare "ROMEO:" --set length=300 --set seed=7',
+    use=Use(takes="text", about="the beginning of a play, a speaker's name for example; it is continued", example="ROMEO:"),
 )
 
 
@@ -217,6 +218,24 @@ def export(run):
 # ## Use
 # A start, or none: then a speech begins. The network first reads the training text's last lines, for it was never taught to begin from nothing. The same seed writes
 # the same text.
+def answer(
+    run,
+    inputs: list[str],
+    *,
+    length: Annotated[int, Field(ge=1, le=2000)] = 500,
+    temperature: lm.Temperature = 0.8,
+    top_k: lm.TopK = 0,
+    top_p: lm.TopP = 1.0,
+    seed: lm.Seed = 0,
+    unknown: lm.Unknown = "refuse",
+) -> list[dict]:
+    vocabulary = lm.known(run)
+    for start in inputs:
+        lm.check_request(start, vocabulary, unknown, length, 100_000, temperature, top_k, top_p)
+    drawn = [run.model.generate(start, length, temperature, top_k, top_p, seed)["text"].numpy().decode() for start in inputs]
+    return [{"text": start + text} for start, text in zip(inputs, drawn, strict=True)]
+
+
 def predict(
     run,
     inputs: list[str],
@@ -226,15 +245,11 @@ def predict(
     temperature: float = 0.8,
     top_k: int = 0,
     top_p: float = 1.0,
-    seed: int = 0,
+    seed: lm.Seed = 0,
     unknown: str = "refuse",
 ):
-    folder, vocabulary = lm.exported(run)
-    starts = inputs or [""]
-    for start in starts:
-        lm.check_request(start, vocabulary, unknown, length, 100_000, temperature, top_k, top_p)
-    model = tf.saved_model.load(folder)
-    texts = [start + model.generate(start, length, temperature, top_k, top_p, seed)["text"].numpy().decode() for start in starts]
+    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed, "unknown": unknown}
+    texts = [found["text"] for found in answer(run, inputs or [""], length=length, **settings)]
     print("\n\n".join(texts))
     if out:
         out.write_text("\n\n".join(texts) + "\n", encoding="utf-8")

@@ -38,7 +38,7 @@ Everything from the wave to the probabilities lies in the export: `dlbooks run s
 import csv
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import keras
 import numpy as np
@@ -46,11 +46,11 @@ import tensorflow as tf
 from pydantic import Field
 
 from dlbooks import UserError, figures
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.chapters.language._sound import loudest, read_wav
 from dlbooks.datasets.fsdd import RATE, SPEAKERS
 from dlbooks.export import saved_model, tflite
-from dlbooks.nn.metrics import accuracy, cross_entropy, log_softmax
+from dlbooks.nn.metrics import accuracy, cross_entropy, log_softmax, top_classes
 from dlbooks.nn.training import Adam, compiled_epoch
 from dlbooks.params import ChapterParams
 
@@ -77,6 +77,7 @@ CHAPTER = Chapter(
     curves={"Loss": ["loss", "loss_unseen_speakers"], "Accuracy on the test recordings": ["test_accuracy"]},
     picture="steps.png",
     example="dlbooks predict spoken-digits 5_theo_3.wav",
+    use=Use(takes="sound", about="one spoken English digit, zero to nine, as a wav file", batched=True),
 )
 
 
@@ -435,22 +436,27 @@ def export(run):
 # ## Use
 # Any PCM wav file: 8 to 32 bits, any rate, any number of channels (`_sound.py` reads it). Of a recording longer than the network hears, the
 # loudest stretch is taken.
-def predict(run, inputs: list[str], out: Path | None = None):
-    folder = run.exported()
-    files = [f for item in map(Path, inputs) for f in (sorted(item.glob("*.wav")) if item.is_dir() else [item])]
-    if not files:
-        raise UserError("give wav files, or a folder that holds some")
+def answer(run, inputs: list[bytes], *, top: Annotated[int, Field(ge=1, le=10)] = 3) -> list[dict]:
     longest = (run.params.frames - 1) * HOP + FRAME
-    clips = [loudest(read_wav(file, RATE, FRAME), longest) for file in files]
+    clips = [loudest(read_wav(sound, RATE, FRAME), longest) for sound in inputs]
     audio = np.zeros((len(clips), max(map(len, clips))), np.float32)
     for row, clip in zip(audio, clips, strict=True):
         row[: len(clip)] = clip
-    exported = tf.saved_model.load(str(folder))  # its functions need it alive
-    certain = exported.serve(tf.constant(audio), tf.constant([len(clip) for clip in clips], tf.int32))["probabilities"].numpy()
+    found = run.model.serve(tf.constant(audio), tf.constant([len(clip) for clip in clips], tf.int32))
+    names = (run.exported() / "assets.extra" / "labels.txt").read_text(encoding="utf-8").splitlines()
+    return [{"classes": classes} for classes in top_classes(names, found["probabilities"].numpy(), found["logits"].numpy(), top)]
+
+
+def predict(run, inputs: list[str], out: Path | None = None):
+    run.exported()
+    files = [f for item in map(Path, inputs) for f in (sorted(item.glob("*.wav")) if item.is_dir() else [item])]
+    if not files:
+        raise UserError("give wav files, or a folder that holds some")
     rows = []
-    for file, p in zip(files, certain, strict=True):
-        print(f"{p.argmax()} ({p.max():.2f})" + (f"  {file.name}" if len(files) > 1 else ""))
-        rows.append({"file": file.name, "digit": int(p.argmax()), **{f"p{k}": f"{value:.6g}" for k, value in enumerate(p)}})
+    for file, found in zip(files, answer(run, files, top=10), strict=True):
+        best, p = found["classes"][0], {c["class_id"]: c["probability"] for c in found["classes"]}
+        print(f"{best['class_id']} ({best['probability']:.2f})" + (f"  {file.name}" if len(files) > 1 else ""))
+        rows.append({"file": file.name, "digit": best["class_id"], **{f"p{k}": f"{p[k]:.6g}" for k in range(10)}})
     if out:
         path = out / "predictions.csv" if out.is_dir() or not out.suffix else out
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ import difflib
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import keras
 import numpy as np
@@ -46,9 +46,10 @@ import tensorflow as tf
 from pydantic import Field
 
 from dlbooks import UserError
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.chapters.language._word_exam import Exam, kinds_figure, map_figure, pairs_figure
 from dlbooks.export import saved_model
+from dlbooks.inputs import checked_text
 from dlbooks.nn.skipgram import (
     NONE,
     WordVectors,
@@ -105,6 +106,7 @@ CHAPTER = Chapter(
     curves={"Loss": ["loss"], "Words of a kind": ["pair_auc"]},
     picture="map.png",
     example='dlbooks predict word2vec night "king - man + woman"',
+    use=Use(takes="text", about="an English word, or a sum of words", example="king - man + woman", batched=True),
 )
 
 
@@ -355,28 +357,39 @@ def export(run):
 
 # ## Use
 # A word, or a sum of words: `king - man + woman`.
-def predict(run, inputs: list[str], out: Path | None = None, *, k: int = 8):
-    vocabulary, table = words_of(run.out / "export"), np.load(run.out / "export" / "embeddings.npy")
-    if not inputs:
-        raise UserError('give a word or a sum of words, for example: dlbooks predict word2vec night "king - man + woman"')
+def answer(run, inputs: list[str], *, k: Annotated[int, Field(ge=1, le=1000)] = 8) -> list[dict]:
+    folder = run.exported("embeddings.npy").parent
+    vocabulary, table = words_of(folder), np.load(folder / "embeddings.npy")
     if not 1 <= k <= len(vocabulary) // 2:
         raise UserError(f"k = {k}: must be in 1 … {len(vocabulary) // 2}")
-    lines = ["query,rank,word,cosine"]
+    answers = []
     for text in inputs:
         terms = parsed(text, vocabulary)
         ids = np.array([i for _, i in terms])
         query = sum(sign * table[i] for sign, i in terms)
         found, cosines = nearest(table, query[None], k, ids[None])
-        answers = [(vocabulary.tokens[i], float(c)) for i, c in zip(found[0], cosines[0], strict=True)]
-        print(f"{text}: " + ", ".join(f"{word} {cosine:.2f}" for word, cosine in answers))
-        lines += [f"{text},{rank},{word},{cosine:.4f}" for rank, (word, cosine) in enumerate(answers, 1)]
+        answers.append({"words": [{"word": vocabulary.tokens[i], "cosine": float(c)} for i, c in zip(found[0], cosines[0], strict=True)]})
+    return answers
+
+
+def predict(run, inputs: list[str], out: Path | None = None, *, k: int = 8):
+    if not inputs:
+        raise UserError('give a word or a sum of words, for example: dlbooks predict word2vec night "king - man + woman"')
+    lines = ["query,rank,word,cosine"]
+    for text, found in zip(inputs, answer(run, inputs, k=k), strict=True):
+        print(f"{text}: " + ", ".join(f"{w['word']} {w['cosine']:.2f}" for w in found["words"]))
+        lines += [f"{text},{rank},{w['word']},{w['cosine']:.4f}" for rank, w in enumerate(found["words"], 1)]
     if out:
         out.mkdir(parents=True, exist_ok=True)
         (out / "neighbors.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+LONGEST = 500  # characters of a sum
+
+
 def parsed(text: str, vocabulary: Vocabulary) -> list[tuple[int, int]]:
     """``"king - man + woman"`` → [(1, id of king), (−1, id of man), (1, id of woman)]."""
+    checked_text(text, LONGEST)
     if not re.fullmatch(r"\s*-?\s*[a-z]+(\s*[+-]\s*[a-z]+)*\s*", text.lower()):
         raise UserError(f"{text!r}: write words of a to z with + or − between them, such as king - man + woman")
     terms = []
