@@ -206,6 +206,29 @@ def predict(
 
 
 @app.command()
+def serve(
+    chapters: Annotated[
+        list[str] | None, typer.Argument(metavar="[CHAPTER]…", help="Chapters; all that can be asked and have a model here if none is named.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    alias: Annotated[str, typer.Option(help="The registered model that answers.")] = "champion",
+    split: Annotated[str, typer.Option(metavar="ALIAS=SHARE,…", help="Several models that share the requests: `champion=0.9,challenger=0.1`.")] = "",
+    token: Annotated[str, typer.Option(envvar="DLBOOKS_TOKEN", help="Clients must send it: `Authorization: Bearer …`.")] = "",
+    max_mb: Annotated[float, typer.Option(min=0.001, max=1024, help="The largest request.")] = 8,
+    timeout: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds for a request.")] = 10,
+    poll: Annotated[float, typer.Option(min=0.1, max=86400, help="Seconds between two looks for a newer model.")] = 5,
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+):
+    """Serve what chapters trained: a REST service, and a page to try it."""
+    from dlbooks import serve as serving
+
+    weights = serving.split_of(split) if split else {alias: 1.0}
+    settings = serving.Settings(weights, host, token, int(max_mb * 2**20), timeout, poll)
+    serving.serve(chapters or [], settings, port, browser)
+
+
+@app.command()
 def verify(chapters: Names = None, as_json: Json = False):
     """Train chapters again from scratch and compare every byte with the tracked result."""
     from dlbooks import verify as checking

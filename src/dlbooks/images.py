@@ -45,7 +45,12 @@ def read(path: Path, mode: str = "RGB") -> np.ndarray:
     """
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path}: {path.stat().st_size / 1e6:,.0f} MB, at most {MAX_BYTES / 1e6:.0f} MB are read")
-    return np.asarray(_decoded(path.read_bytes(), str(path))[0].convert(mode))
+    return decode(path.read_bytes(), str(path), mode)
+
+
+def decode(data: bytes, where: str, mode: str = "RGB", pixels: int = MAX_PIXELS) -> np.ndarray:
+    """``read`` for a picture's bytes: ``where`` names it in errors, ``pixels`` is the most that are decoded."""
+    return np.asarray(_decoded(data, where, pixels)[0].convert(mode))
 
 
 def stored(data: bytes, where: str, size: int = 0, quality: int = 0) -> tuple[bytes, str]:
@@ -98,7 +103,7 @@ def _kept(data: bytes, size: int) -> str:
     return "jpeg" if jpeg else "png"
 
 
-def _decoded(data: bytes, where: str) -> tuple[Image.Image, bool]:
+def _decoded(data: bytes, where: str, pixels: int = MAX_PIXELS) -> tuple[Image.Image, bool]:
     """An upright picture in PIL mode ``L`` or ``RGB``, and whether its format is lossy."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -106,8 +111,8 @@ def _decoded(data: bytes, where: str) -> tuple[Image.Image, bool]:
         raise UserError(f"{where}: empty file (0 bytes)")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise UserError(f"{where}: {picture.width} × {picture.height} pixels, at most {MAX_PIXELS / 1e6:.0f} megapixels are read")
+            if picture.width * picture.height > pixels:
+                raise UserError(f"{where}: {picture.width} × {picture.height} pixels, at most {pixels / 1e6:.0f} megapixels are read")
             lossy = picture.format in ("JPEG", "MPO") or (picture.format == "WEBP" and data[12:16] != b"VP8L")
             return _plain(ImageOps.exif_transpose(picture)), lossy
     except UnidentifiedImageError:
@@ -115,7 +120,7 @@ def _decoded(data: bytes, where: str) -> tuple[Image.Image, bool]:
         hint = f"; it begins with {begins!r}" if begins.isprintable() and begins.isascii() else ""
         raise UserError(f"{where}: not a picture that can be read (PNG, JPEG, GIF, BMP, WebP, TIFF, PGM){hint}") from None
     except Image.DecompressionBombError:
-        raise UserError(f"{where}: far over {MAX_PIXELS / 1e6:.0f} megapixels, the most that are read") from None
+        raise UserError(f"{where}: far over {pixels / 1e6:.0f} megapixels, the most that are read") from None
     except UserError:
         raise
     except Exception as error:  # Pillow's readers meet damage with errors of all kinds
