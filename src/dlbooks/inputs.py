@@ -9,7 +9,7 @@ from dlbooks import UserError, images
 LARGEST = 1e12  # of numbers: float32 arithmetic behind it stays finite
 
 
-def checked_numbers(value, columns: int, *, least: int = 1, most: int = 10_000) -> np.ndarray:
+def checked_numbers(value, columns: int, *, least: int = 1, most: int = 1_000_000) -> np.ndarray:
     """Float64 ``[n, columns]`` of ``least`` to ``most`` rows; ``[n]`` stands for one column, ``[columns]`` for one row."""
     shape = f"[n, {columns}]" if columns > 1 else "[n]"
     try:

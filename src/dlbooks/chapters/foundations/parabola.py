@@ -36,8 +36,9 @@ import tensorflow as tf
 from pydantic import Field
 
 from dlbooks import UserError, figures
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.export import saved_model
+from dlbooks.inputs import checked_numbers
 from dlbooks.nn.toys import parabola
 from dlbooks.nn.training import compiled_epoch
 from dlbooks.params import ChapterParams
@@ -59,6 +60,7 @@ CHAPTER = Chapter(
     curves={"Mean squared error": ["loss"]},
     picture="fit.png",
     example="dlbooks predict parabola -1,-0.5,0,0.5,1",
+    use=Use(takes="numbers", about="numbers x between −1 and 1", example="[-1, -0.5, 0, 0.5, 1]"),
 )
 
 
@@ -217,6 +219,12 @@ def export(run):
 
 # ## Use
 # Numbers in, numbers out. Outside [−1, 1] the outermost pieces of the broken line simply go on.
+def answer(run, inputs: list[np.ndarray]) -> list[dict]:
+    columns = [checked_numbers(x, 1) for x in inputs]
+    fits = [run.model.serve(tf.constant(x, tf.float32))["y"].numpy() for x in columns]
+    return [{"x": x[:, 0].tolist(), "y": y[:, 0].tolist()} for x, y in zip(columns, fits, strict=True)]
+
+
 def predict(run, inputs: list[str], out: Path | None = None):
     try:
         x = [float(word) for item in inputs for word in item.replace(",", " ").split()]
@@ -226,9 +234,8 @@ def predict(run, inputs: list[str], out: Path | None = None):
         raise UserError("give at least one number x, for example: dlbooks predict parabola 0.5")
     if any(abs(v) > 1 for v in x):
         print("note: |x| > 1 lies outside the training interval; the fit goes on in a straight line there")
-    fit = tf.saved_model.load(str(run.exported()))
-    y = fit.serve(tf.constant(x, tf.float32)[:, None])["y"].numpy()[:, 0]
-    rows = [{"x": a, "y": float(b), "clean": a * a - 0.5} for a, b in zip(x, y, strict=True)]
+    (found,) = answer(run, [np.array(x)])
+    rows = [{"x": a, "y": b, "clean": a * a - 0.5} for a, b in zip(found["x"], found["y"], strict=True)]
     for row in rows:
         print(f"x {row['x']:8.4g}   y {row['y']:8.4f}   (x² − ½ = {row['clean']:.4f})")
     if out:

@@ -50,9 +50,10 @@ import tensorflow as tf
 from pydantic import Field
 
 from dlbooks import UserError, figures
-from dlbooks.catalog import Chapter, Metric
+from dlbooks.catalog import Chapter, Metric, Use
 from dlbooks.chapters.foundations import _playground_pictures as pictures
 from dlbooks.export import saved_model
+from dlbooks.inputs import checked_numbers
 from dlbooks.nn.toys import two_class
 from dlbooks.nn.training import compiled_epoch
 from dlbooks.params import ChapterParams
@@ -91,6 +92,7 @@ CHAPTER = Chapter(
     curves={"Loss on the spiral": ["train_loss_spiral_features", "test_loss_spiral_features", "train_loss_spiral_depth", "test_loss_spiral_depth"]},
     picture="grid.png",
     example="dlbooks predict playground 0,3 2,-2 net=features shape=spiral",
+    use=Use(takes="numbers", about="points of the plane, two numbers between −6 and 6 each", example="[[0, 3], [2, -2]]"),
 )
 
 
@@ -375,25 +377,35 @@ def scorer(model: keras.Model, inputs: list[str]):
 # ## Use
 # `dlbooks predict playground 1,2 -3,0.5 net=deep shape=spiral` classifies points; `points.csv -o labels.csv` a table with the columns x1 and x2;
 # `-o surface.png` draws the decision surface, with the points if there are any.
-def predict(run, inputs: list[str], out: Path | None = None, *, net: str = "features", shape: str = "spiral"):
+def answer(
+    run,
+    inputs: list[np.ndarray],
+    *,
+    net: Literal["linear", "small", "features", "deep", "own"] = "features",
+    shape: Literal["circle", "xor", "gauss", "spiral"] = "spiral",
+) -> list[dict]:
     for what, value, known in (("net", net, nets(run.params)), ("shape", shape, SHAPES)):
         if value not in known:
             raise UserError(f"{what} = {value}: must be one of {', '.join(known)}")
-    x = np.array([point for item in inputs for point in read_points(item)], np.float32).reshape(-1, 2)
+    points, score = [checked_numbers(x, 2) for x in inputs], getattr(run.model, net)
+    scores = [score(tf.constant(x, tf.float32))[shape].numpy() for x in points]
+    return [{"scores": s.tolist(), "labels": np.where(s >= 0, 1, -1).tolist()} for s in scores]
+
+
+def predict(run, inputs: list[str], out: Path | None = None, *, net: str = "features", shape: str = "spiral"):
+    x = np.array([point for item in inputs for point in read_points(item)]).reshape(-1, 2)
     picture = out is not None and out.suffix.lower() == ".png"
     if not len(x) and not picture:
         raise UserError("give points x1,x2 or a CSV file with the columns x1 and x2, or -o surface.png for the surface alone")
-    exported = tf.saved_model.load(str(run.exported()))  # its functions need it alive
-    score = getattr(exported, net)
-    scores = score(tf.constant(x))[shape].numpy() if len(x) else np.zeros(0)
-    labels = np.where(scores >= 0, 1, -1)
+    found = answer(run, [pictures.MAP, x] if len(x) else [pictures.MAP], net=net, shape=shape)
+    scores, labels = (np.array(found[-1][key] if len(x) else []) for key in ("scores", "labels"))
     for point, value, label in zip(x, scores, labels, strict=True):
         print(f"{point[0]:8.4g} {point[1]:8.4g}   {value:+.4f}   {'blue +1' if label > 0 else 'orange −1'}")
     if len(x) and np.abs(x).max() > 6:
         print("note: |x| > 6 lies outside the toys; the net has seen nothing there")
     if picture:
         figure, axes = figures.new(4.6, 4.4)
-        image = pictures.surface(axes, score(tf.constant(pictures.MAP))[shape].numpy(), x, labels, 5)
+        image = pictures.surface(axes, np.array(found[0]["scores"]), x, labels, 5)
         axes.set(xticks=range(-6, 7, 2), yticks=range(-6, 7, 2), xlabel="x₁", ylabel="x₂", title=f"{net} on {shape}")
         figure.colorbar(image, shrink=0.8)
         figures.save(figure, out)
