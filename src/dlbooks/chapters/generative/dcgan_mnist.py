@@ -47,6 +47,7 @@ frame, so that a walk along one coordinate hops between digits. Here the class s
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Annotated
 
 import keras
 import numpy as np
@@ -54,14 +55,15 @@ import tensorflow as tf
 from pydantic import Field
 
 from dlbooks import UserError
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.chapters.generative._book_dcgans import b1, b2
 from dlbooks.chapters.generative._dcgan_pictures import progress_figure, show
 from dlbooks.export import keras_file, saved_model
+from dlbooks.inputs import checked_text
 from dlbooks.nn.gan import Snapshots, adversarial_epoch
 from dlbooks.nn.generative_metrics import Judge, Panel, copy_share
 from dlbooks.nn.image_quality import checkerboard
-from dlbooks.nn.latent import draw, mosaic, predict_generator
+from dlbooks.nn.latent import MOST, draw, mosaic, predict_generator
 from dlbooks.nn.layers import up
 from dlbooks.nn.training import Adam, Ema, precision, shuffled
 from dlbooks.params import ChapterParams
@@ -111,6 +113,7 @@ CHAPTER = Chapter(
     },
     picture="samples.png",
     example="dlbooks predict dcgan-mnist 2024 -o number.png",
+    use=Use(takes="text", about="the digits to draw", example="2024"),
 )
 
 
@@ -355,6 +358,47 @@ def export(run):
 # `2024` draws that number, eight times; `count=` rows. With `interpolate=true` or `coordinate=j` each digit gets a row of `count` pictures, all from
 # the same codes. `nice=20` draws twenty candidates for every picture and keeps the one that the discriminator likes best: nicer digits,
 # and fewer kinds of them.
+def answer(
+    run,
+    inputs: list[str],
+    *,
+    count: Annotated[int, Field(ge=1, le=32)] = 8,
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0,
+    nice: Annotated[int, Field(ge=1, le=20)] = 1,
+) -> list[dict]:
+    found, (kind, length) = [], prior(run.params)
+    for word in inputs:
+        digits = digits_of(run, word, ASKED)
+        codes = draw(kind, count * len(digits), length, np.random.default_rng(seed))
+        found.append({"image": mosaic(generated(run, codes, np.resize(digits, len(codes)), nice, seed), len(digits))})
+    return found
+
+
+ASKED = 16  # digits of an answer
+
+
+def digits_of(run, word: str, most: int) -> np.ndarray:
+    """The digits asked for, int32 ``[n]``; all ten if none is."""
+    if word and not conditional(run.params):
+        raise UserError(f"net {run.params.net} draws digits as they come and cannot be asked for {word}: leave it out")
+    if not all(c in "0123456789" for c in checked_text(word, most)):
+        raise UserError(f"{word!r} is no number: give the digits to draw, such as 2024")
+    return np.array([int(c) for c in word or "0123456789"], np.int32)
+
+
+def generated(run, codes: np.ndarray, labels: np.ndarray, nice: int = 1, seed: int = 0) -> np.ndarray:
+    """Codes ``[n, length]`` and labels ``[n]`` → uint8 ``[n, 28, 28, 1]``; with ``nice`` > 1 the best of as many codes for each picture."""
+    given = [tf.constant(labels)] if conditional(run.params) else []
+    pictures = run.model.generate(tf.constant(codes), *given)["image"].numpy()
+    best, rng = run.model.discriminate(tf.constant(pictures), *given)["logit"].numpy(), np.random.default_rng((seed, 1))
+    for _ in range(nice - 1):
+        others = run.model.generate(tf.constant(draw(prior(run.params)[0], *codes.shape, rng)), *given)["image"]
+        logits = run.model.discriminate(others, *given)["logit"].numpy()
+        better = logits > best
+        pictures[better], best[better] = others.numpy()[better], logits[better]
+    return pictures
+
+
 def predict(
     run,
     inputs: list[str],
@@ -366,32 +410,17 @@ def predict(
     coordinate: int = -1,
     nice: int = 1,
 ):
-    folder, p = run.exported(), run.params
-    word, told, walk, (kind, length) = "".join(map(str, inputs)), conditional(p), interpolate or coordinate >= 0, prior(p)
-    if word and not told:
-        raise UserError(f"net {p.net} draws digits as they come and cannot be asked for {word}: leave it out")
-    if not all(c in "0123456789" for c in word):
-        raise UserError(f"{word!r} is no number: give the digits to draw, such as 2024")
+    run.exported()
+    word, walk, (kind, length) = "".join(map(str, inputs)), interpolate or coordinate >= 0, prior(run.params)
+    digits = digits_of(run, word, MOST)
     if not 1 <= nice <= 100 or (nice > 1 and walk):
         raise UserError(f"nice = {nice}: must be between 1 and 100, and 1 with interpolate or coordinate")
-    exported = tf.saved_model.load(str(folder))  # its functions need it alive
-    digits = np.array([int(c) for c in word or "0123456789"], np.int32)
-    columns, rng = count if walk else len(digits), np.random.default_rng((seed, 1))
+    columns = count if walk else len(digits)
 
     def generate(codes):
-        if walk and told:
-            codes, labels = np.tile(codes, (len(digits), 1)), digits.repeat(count)
-        else:
-            labels = np.resize(digits, len(codes))
-        given = [tf.constant(labels)] if told else []
-        pictures = exported.generate(tf.constant(codes), *given)["image"].numpy()
-        best = exported.discriminate(tf.constant(pictures), *given)["logit"].numpy()
-        for _ in range(nice - 1):
-            others = exported.generate(tf.constant(draw(kind, len(codes), length, rng)), *given)["image"]
-            logits = exported.discriminate(others, *given)["logit"].numpy()
-            better = logits > best
-            pictures[better], best[better] = others.numpy()[better], logits[better]
-        return pictures
+        if walk and conditional(run.params):
+            return generated(run, np.tile(codes, (len(digits), 1)), digits.repeat(count))
+        return generated(run, codes, np.resize(digits, len(codes)), nice, seed)
 
     number = count if walk else count * columns
     options = {"count": number, "seed": seed, "interpolate": interpolate, "coordinate": coordinate, "kind": kind, "columns": columns}

@@ -44,9 +44,10 @@ import tensorflow as tf
 from pydantic import Field
 
 from dlbooks import UserError, images
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.chapters.generative._vae_pictures import show
 from dlbooks.export import saved_model
+from dlbooks.inputs import checked_picture
 from dlbooks.nn.classification import mnist_like
 from dlbooks.nn.generative_metrics import Judge, Panel, copy_share
 from dlbooks.nn.latent import predict_generator, write_pictures
@@ -97,6 +98,7 @@ CHAPTER = Chapter(
     curves={"Loss": ["loss"], "ELBO": ["validation_elbo"], "Its two parts": ["validation_recon", "validation_kl"]},
     picture="manifold.png",
     example="dlbooks predict vae-mnist 3.png 8.png interpolate=true -o morph.gif",
+    use=Use(takes="gray picture", about="one handwritten digit; it is drawn again from its code", batched=True),
 )
 
 
@@ -327,6 +329,18 @@ SEEN = 16  # codes per picture of the exported bound
 # Without a picture: new digits, `count` of them, from `seed`; `coordinate=j` moves one coordinate of one code. With pictures: each is made
 # MNIST-like, encoded and drawn again, and the ELBO says how digit-like it is (`rank=true` puts the strangest first). With two pictures and
 # `interpolate=true`: the way from one to the other.
+def answer(run, inputs: list[np.ndarray], *, seen: bool = False) -> list[dict]:
+    return drawn_again(run, np.stack([mnist_like(checked_picture(picture, False)) for picture in inputs]), seen)
+
+
+def drawn_again(run, pictures: np.ndarray, seen: bool) -> list[dict]:
+    """Pictures uint8 ``[n, 28, 28, 1]`` → their reconstructions and bounds, and with ``seen`` themselves."""
+    bound = run.model.elbo(tf.constant(pictures))
+    again = run.model.decode(run.model.encode(tf.constant(pictures))["mean"])["image"].numpy()
+    found = [{"image": picture[..., 0], **{k: float(bound[k][n]) for k in ("elbo", "recon", "kl")}} for n, picture in enumerate(again)]
+    return [{**one, "seen": picture[..., 0]} for one, picture in zip(found, pictures, strict=True)] if seen else found
+
+
 def predict(
     run,
     inputs: list[str],
@@ -338,18 +352,17 @@ def predict(
     coordinate: int = -1,
     rank: bool = False,
 ):
-    exported = tf.saved_model.load(str(run.exported()))  # its functions need it alive
+    run.exported()
     ends = None
     if inputs:
         files = images.files(inputs)
         pictures = np.stack([prepared(file) for file in files])
-        means = exported.encode(tf.constant(pictures))["mean"].numpy()
         if not interpolate:
-            return reconstruct(exported, files, pictures, means, out, rank)
+            return reconstruct(run, files, pictures, out, rank)
         if len(files) != 2:
             raise UserError(f"interpolate goes from one picture to another: give two, not {len(files)}")
-        ends = means
-    decode = lambda z: exported.decode(tf.constant(z))["image"].numpy()  # noqa: E731
+        ends = run.model.encode(tf.constant(pictures))["mean"].numpy()
+    decode = lambda z: run.model.decode(tf.constant(z))["image"].numpy()  # noqa: E731
     options = {"count": count, "seed": seed, "interpolate": interpolate, "coordinate": coordinate, "ends": ends}
     return predict_generator(run.chapter.id, decode, run.params.latent, out, **options)
 
@@ -361,12 +374,12 @@ def prepared(file: Path) -> np.ndarray:
         raise UserError(str(error) if str(file) in str(error) else f"{file}: {error}") from None
 
 
-def reconstruct(exported, files, pictures, means, out, rank):
-    bound = {name: value.numpy() for name, value in exported.elbo(tf.constant(pictures)).items()}
-    order = np.argsort(bound["elbo"], kind="stable") if rank else np.arange(len(files))
+def reconstruct(run, files, pictures, out, rank):
+    found = drawn_again(run, pictures, False)
+    order = np.argsort([one["elbo"] for one in found], kind="stable") if rank else np.arange(len(files))
     for index in order:
-        print(f"{files[index]}  elbo {bound['elbo'][index]:.1f}   recon {bound['recon'][index]:.1f}   kl {bound['kl'][index]:.1f}")
-    again = exported.decode(tf.constant(means))["image"].numpy()
+        print(f"{files[index]}  elbo {found[index]['elbo']:.1f}   recon {found[index]['recon']:.1f}   kl {found[index]['kl']:.1f}")
+    again = np.stack([one["image"] for one in found])[..., None]
     if out:
         both = np.stack([pictures[order], again[order]], 1).reshape(-1, 28, 28, 1)
         write_pictures(both, out, 2 * min(8, len(files)))
