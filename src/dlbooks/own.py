@@ -783,9 +783,8 @@ def _put(path: Path, content: bytes | None) -> None:
     if content is None:
         path.unlink(missing_ok=True)
         return
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    with runtime.replacing(path) as part:
+        part.write_bytes(content)
 
 
 def forget() -> None:

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 QUIET = {
@@ -60,6 +61,17 @@ def state() -> Path:
     folder = home() / ".dlbooks"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@contextlib.contextmanager
+def replacing(path: Path, place: Path | None = None) -> Iterator[Path]:
+    """A file to write, in the folder ``place`` or beside ``path``; it becomes ``path`` in one step, and goes if the block fails."""
+    part = (place or path.parent) / f"{path.name}.{os.getpid()}.part"
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def profile_of(params: Path) -> str:

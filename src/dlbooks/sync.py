@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from pathlib import Path
 
@@ -141,9 +140,8 @@ class Lock:
         for known in self.entries.keys() - self.texts.keys():
             self.texts[known] = "".join(f"  {line}" for line in dumps_yaml({known: self.entries[known]}).splitlines(keepends=True))
         text = "schema: '2.0'\nstages:\n" + "".join(self.texts[n] for n in order() if n in self.texts)
-        part = runtime.root() / ".dvc" / "tmp" / "dvc.lock.part"
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, runtime.root() / "dvc.lock")
+        with runtime.replacing(runtime.root() / "dvc.lock", runtime.root() / ".dvc" / "tmp") as part:  # git does not see what a kill leaves there
+            part.write_text(text, encoding="utf-8")
 
 
 def sort_lock() -> None:

@@ -74,18 +74,12 @@ def snapshot(profile: str = "") -> str:
     digest = hashlib.sha256(packed.getvalue()).hexdigest()[:32]
     file = folder() / f"{digest}.tar"
     if not file.exists():
-        write(file, packed.getvalue())
+        with runtime.replacing(file) as part:
+            part.write_bytes(packed.getvalue())
     os.utime(file)
     for old in sorted(folder().glob("*.tar"), key=lambda f: f.stat().st_mtime)[:-4]:
         old.unlink()
     return digest
-
-
-def write(path: Path, data: bytes) -> None:
-    """Writes a file in one step: whoever reads it sees all or nothing."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    os.replace(part, path)
 
 
 def unpacked(digest: str, root: Path) -> None:
@@ -173,12 +167,11 @@ def fetch_snapshot(digest: str, file: Path) -> None:
     if not name:
         raise UserError(f"the rebuild's snapshot {digest} is not on this machine: set DLBOOKS_REMOTE to the DVC remote that the machines share")
     odb, place = store(repo, name, digest)
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
-        odb.fs.get_file(place, str(part))
+        with runtime.replacing(file) as part:
+            odb.fs.get_file(place, str(part))
     except FileNotFoundError:
         raise UserError(f"the remote {odb.fs.unstrip_protocol(odb.path)} has no snapshot {digest}: does the rebuild use the same remote?") from None
-    os.replace(part, file)
 
 
 # ── running a stage ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
