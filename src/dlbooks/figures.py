@@ -36,20 +36,27 @@ def new(width: float = 6.4, height: float = 4.0, rows: int = 1, columns: int = 1
     return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
 
 
-def save(figure, path: Path) -> None:
+def save(figure, path: Path | io.BytesIO) -> None:
     """Writes a Matplotlib figure, PIL picture or uint8 array as PNG without time or version stamps."""
     from PIL import Image
 
     if hasattr(figure, "savefig"):
         import matplotlib.pyplot as plt
 
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+        figure.savefig(path, format="png", metadata={"Software": None})
         plt.close(figure)
-        path.write_bytes(buffer.getvalue())
     else:
         picture = figure if isinstance(figure, Image.Image) else Image.fromarray(np.asarray(figure))
         picture.save(path, format="PNG")
+
+
+def array(figure) -> np.ndarray:
+    """A Matplotlib figure as a uint8 RGB picture."""
+    from PIL import Image
+
+    with io.BytesIO() as buffer:
+        save(figure, buffer)
+        return np.asarray(Image.open(buffer).convert("RGB"))
 
 
 def curves(series: dict[str, list[tuple[int, float]]], title: str, log: bool = False):

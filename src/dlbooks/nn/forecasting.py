@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import keras
 import numpy as np
 import tensorflow as tf
+from pydantic import Field
 
 from dlbooks import UserError, figures
 from dlbooks.datasets import _series
+from dlbooks.inputs import checked_numbers
 from dlbooks.nn.training import Adam
 
 PATHS = 200  # futures drawn for a band
@@ -458,6 +461,35 @@ def write_forecast(out: Path | None, name: str, names: list[str], times, values,
     figures.save(input_figure(name, names, times, values, future, mean, low, high), picture)
 
 
+def answered(values: np.ndarray, first: int, mean: np.ndarray, low: np.ndarray | None, high: np.ndarray | None, plot: bool) -> dict:
+    """A forecast [steps, F] of a series [T, F] from time ``first`` as ``answer`` gives it: lists (of numbers, or of rows where F > 1), and its picture."""
+    found = {k: v for k, v in {"mean": mean, "low": low, "high": high}.items() if v is not None}
+    if not all(np.isfinite(v).all() for v in found.values()):
+        raise UserError("the forecast leaves all bounds: this series is too unlike the one that was learned")
+    names = [f"v{k + 1}" for k in range(values.shape[1])] if values.shape[1] > 1 else ["value"]
+    picture = {}
+    if plot:
+        times = np.arange(first, first + len(values) + len(mean))
+        picture["image"] = figures.array(input_figure("", names, times[: len(values)], values, times[len(values) :], mean, low, high))
+    return {k: (v if len(names) > 1 else v[:, 0]).tolist() for k, v in found.items()} | picture
+
+
+MOST_ROWS = 10_000  # of a series that is answered
+Steps = Annotated[int, Field(ge=1, le=1000)]
+
+
+def answer_forecaster(run, inputs: list[np.ndarray], *, steps: int, plot: bool, features: int) -> list[dict]:
+    """Continues series with the exported ``Forecaster``: ``mean``, ``low`` and ``high`` of each, and with ``plot`` an ``image``."""
+    rows = [checked_numbers(values, features, least=2, most=MOST_ROWS) for values in inputs]
+    return [answered(values, 0, *continued(run, values, steps), plot) for values in rows]
+
+
+def continued(run, history: np.ndarray, steps: int) -> list[np.ndarray]:
+    """The exported ``Forecaster``'s mean, low and high, float64 [steps, F], beyond a history [T, F]."""
+    found = run.model.forecast(tf.constant(history[None], tf.float32), tf.constant(steps), tf.constant(run.params.seed))
+    return [found[k].numpy()[0].astype(np.float64) for k in ("mean", "low", "high")]
+
+
 def input_figure(name, names, times, values, future, mean, low, high):
     """One panel per variable: the end of what was observed and the forecast."""
     shown = slice(-max(3 * len(mean), 50), None)
@@ -507,14 +539,8 @@ def predict_forecaster(run, build: Callable, inputs: list[str], out: Path | None
         whole, filled = times, values
         mean, low, high = free(model, filled, steps, run.params.seed)
     else:
-        net = tf.saved_model.load(str(run.exported()))
-
-        def ahead(history: np.ndarray, count: int) -> list[np.ndarray]:
-            found = net.forecast(tf.constant(history[None], tf.float32), tf.constant(count), tf.constant(run.params.seed))
-            return [found[k].numpy()[0].astype(np.float64) for k in ("mean", "low", "high")]
-
-        whole, filled = fill_gaps(lambda history, missing: ahead(history, missing)[0], times, values)
-        mean, low, high = ahead(filled, steps)
+        whole, filled = fill_gaps(lambda history, missing: continued(run, history, missing)[0], times, values)
+        mean, low, high = continued(run, filled, steps)
     if len(whole) > len(times):
         print(f"{name}: {len(whole) - len(times)} missing time{'s' * (len(whole) - len(times) > 1)} filled with the net's own predictions")
     write_forecast(out, name, names, whole, filled, mean, low, high)

@@ -67,9 +67,10 @@ import tensorflow as tf
 from pydantic import Field
 
 from dlbooks import UserError, figures
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.chapters.series_rl import _cartpole
 from dlbooks.export import saved_model
+from dlbooks.inputs import checked_numbers
 from dlbooks.nn.rl import Games, play
 from dlbooks.params import ChapterParams
 
@@ -104,6 +105,7 @@ CHAPTER = Chapter(
     },
     picture="returns.png",
     example="dlbooks predict cartpole-policy-gradient episodes=5 -o play.gif",
+    use=Use(takes="numbers", about="states of the game: position, velocity, angle, angular velocity", example="[[0, 0, 0.05, 0], [0, 0, -0.05, 0]]"),
 )
 
 
@@ -381,6 +383,14 @@ def export(run):
 # ## Use
 # Without input it plays: one line per game, the first one drawn into `out` (a GIF). With a CSV of states (position, velocity, angle, angular
 # velocity) it says what it would do in each.
+PUSHES = ("left", "right")
+
+
+def answer(run, inputs: list[np.ndarray]) -> list[dict]:
+    found = [run.model.serve(tf.constant(checked_numbers(states, 4), tf.float32)) for states in inputs]
+    return [{"actions": [PUSHES[a] for a in one["action"].numpy()], "p_right": one["p"].numpy()[:, 0].tolist()} for one in found]
+
+
 def predict(
     run,
     inputs: list[str],
@@ -390,21 +400,21 @@ def predict(
     env: Annotated[str, Field(pattern="^CartPole-v[01]$")] = "",
     seed: Annotated[int, Field(ge=0, lt=2**31)] = EVALUATION_SEED,
 ):
-    model = tf.saved_model.load(str(run.exported()))
+    run.exported()
     if inputs:
         states = np.concatenate([_cartpole.read_states(Path(name)) for name in inputs])
-        answer = model.serve(tf.constant(states, tf.float32))
+        (found,) = answer(run, [states])
         lines = ["position,velocity,angle,angular_velocity,p_right,action"]
-        for state, p, action in zip(states, answer["p"].numpy()[:, 0], answer["action"].numpy(), strict=True):
-            print(f"{'  '.join(f'{v:8.4f}' for v in state)}   P(right) {p:.3f}   push {('left', 'right')[action]}")
-            lines.append(",".join([*(f"{v:.6g}" for v in state), f"{p:.6g}", str(action)]))
+        for state, p, action in zip(states, found["p_right"], found["actions"], strict=True):
+            print(f"{'  '.join(f'{v:8.4f}' for v in state)}   P(right) {p:.3f}   push {action}")
+            lines.append(",".join([*(f"{v:.6g}" for v in state), f"{p:.6g}", str(PUSHES.index(action))]))
         if out:
             out.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return
     if out and out.suffix.lower() != ".gif":
         raise UserError(f"{out}: games are drawn into a GIF, so the name must end in .gif")
     p = run.params.model_copy(update={"env": env} if env else {})
-    games = play(lambda o: model.serve(tf.constant(o))["action"].numpy(), games_of(p, episodes, False), seed)
+    games = play(lambda o: run.model.serve(tf.constant(o))["action"].numpy(), games_of(p, episodes, False), seed)
     for number, value in enumerate(games.returns):
         print(f"game {number + 1} (seed {seed + number}): {int(value)} of {longest(p)} steps")
     print(f"mean {games.returns.mean():.1f}")

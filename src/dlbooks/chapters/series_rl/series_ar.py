@@ -42,7 +42,7 @@ and a value per line), scored on its last fifth beside the rulers, fitted again 
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import keras
 import numpy as np
@@ -50,9 +50,10 @@ import tensorflow as tf
 from pydantic import Field
 
 from dlbooks import UserError, figures
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.datasets import _series, series, series_synthetic
 from dlbooks.export import saved_model
+from dlbooks.inputs import checked_numbers
 from dlbooks.nn import forecasting as fc
 from dlbooks.nn.training import Adam
 from dlbooks.params import ChapterParams
@@ -109,6 +110,11 @@ CHAPTER = Chapter(
     curves={"Loss": ["loss_trend_scored", "loss_csv_scored"]},
     picture="forecast_trend.png",
     example="dlbooks predict series-ar sales.csv steps=24 period=12 -o forecast.csv",
+    use=Use(
+        takes="numbers",
+        about="30 values of a series or more, oldest first; what was learned is a sine of period 200 on a rising line",
+        example="[0.0, 0.04, 0.07, 0.11, 0.15, 0.18, 0.22, 0.25, 0.29, 0.32, 0.36, 0.39, 0.43, 0.46, 0.5, 0.53, 0.56, 0.59, 0.63, 0.66, 0.69, 0.72, 0.75, 0.78, 0.8, 0.83, 0.86, 0.89, 0.91, 0.94]",
+    ),
 )
 
 
@@ -410,6 +416,19 @@ def export(run):
 # ## Use
 # The exported weights know one series. Somebody else's needs a fit of its own, which takes a second or two; what it is worth is said beside
 # the rulers, measured on the last fifth of the file, and the best of them is named even if it is not the model.
+def answer(
+    run, inputs: list[np.ndarray], *, steps: fc.Steps = 100, time: Annotated[int, Field(ge=0, le=10**9)] = 0, plot: bool = False
+) -> list[dict]:
+    rows = [checked_numbers(values, 1, least=run.params.n_in_trend, most=fc.MOST_ROWS) for values in inputs]
+    return [fc.answered(values, time, *continued(run, values, time + len(values), steps), plot) for values in rows]
+
+
+def continued(run, values: np.ndarray, time: int, steps: int) -> list[np.ndarray]:
+    """The exported model's mean, low and high [steps, 1] from ``time``, beyond values [T, 1]."""
+    found = free(Serve(run.model.serve, run.params.n_in_trend), values[:, 0], time, steps, run.random("predict"))
+    return [v[:, None] for v in found]
+
+
 def predict(
     run,
     inputs: list[str],
@@ -450,11 +469,9 @@ def predict(
             print(f"  best: {min(table, key=table.get).replace('_', ' ')}")
         model = AR(n_in, n_out, p)
         fit(model, times, values, period, p.steps_trend, fc.Untracked(run), "refit")
-        serve = Serve(tf.function(model), n_in)
+        forecast = [v[:, None] for v in free(Serve(tf.function(model), n_in), values[:, 0], int(times[-1]) + 1, steps, run.random("predict"))]
     else:
-        net = tf.saved_model.load(str(run.exported()))  # its variables live as long as this name
-        serve = Serve(net.serve, p.n_in_trend)
         if len(values) < p.n_in_trend:
             raise UserError(f"{name}: {len(values)} rows, the exported model needs the last {p.n_in_trend}")
-    forecast = free(serve, values[:, 0], int(times[-1]) + 1, steps, run.random("predict"))
-    fc.write_forecast(out, name, names, times, values, *(v[:, None] for v in forecast))
+        forecast = continued(run, values, int(times[-1]) + 1, steps)
+    fc.write_forecast(out, name, names, times, values, *forecast)

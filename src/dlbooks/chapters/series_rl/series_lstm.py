@@ -42,7 +42,7 @@ import numpy as np
 from pydantic import Field
 
 from dlbooks import figures
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.datasets.series_synthetic import clean
 from dlbooks.nn import forecasting as fc
 from dlbooks.params import ChapterParams
@@ -91,6 +91,7 @@ CHAPTER = Chapter(
     curves={"Mean squared error": ["loss"]},
     picture="forecast.png",
     example="dlbooks predict series-lstm history.csv steps=200 -o forecast.csv",
+    use=Use(takes="numbers", about="a series, oldest first", example="[1, 1.2, 1.3, 1.45, 1.5, 1.55, 1.6, 1.7, 1.75, 1.7, 1.8, 1.75]"),
 )
 
 
@@ -204,5 +205,9 @@ def export(run):
 
 # ## Use
 # The exported net expects a series like the one it learned. For another one, `refit=true` standardizes and trains anew on the given file.
+def answer(run, inputs: list[np.ndarray], *, steps: fc.Steps = 100, plot: bool = False) -> list[dict]:
+    return fc.answer_forecaster(run, inputs, steps=steps, plot=plot, features=1)
+
+
 def predict(run, inputs: list[str], out: Path | None = None, *, steps: int = 200, refit: bool = False):
     fc.predict_forecaster(run, build, inputs, out, steps=steps, refit=refit, features=1)

@@ -39,7 +39,7 @@ import numpy as np
 from pydantic import Field
 
 from dlbooks import figures
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.datasets.series import multivariate_periods
 from dlbooks.nn import forecasting as fc
 from dlbooks.params import ChapterParams
@@ -107,6 +107,11 @@ CHAPTER = Chapter(
     curves={"Loss": ["loss_scored", "loss_all"]},
     picture="forecast.png",
     example="dlbooks predict series-lstm-multivariate data.csv steps=100 -o forecast.csv",
+    use=Use(
+        takes="numbers",
+        about="rows of five values, oldest first",
+        example="[[0.5, 0.9, -0.6, 0.8, 0.9], [0.9, 0.9, -0.2, 0.9, 0.8], [0.2, 0.8, 0.4, 1, 0.6], [-0.7, 0.5, 0.7, 0.9, 0.4]]",
+    ),
 )
 
 
@@ -220,5 +225,9 @@ def export(run):
 
 # ## Use
 # Five values per line; a missing time is filled with the net's own prediction. `refit=true` trains on the given file first.
+def answer(run, inputs: list[np.ndarray], *, steps: fc.Steps = 100, plot: bool = False) -> list[dict]:
+    return fc.answer_forecaster(run, inputs, steps=steps, plot=plot, features=5)
+
+
 def predict(run, inputs: list[str], out: Path | None = None, *, steps: int = 100, refit: bool = False):
     fc.predict_forecaster(run, build, inputs, out, steps=steps, refit=refit, features=5)

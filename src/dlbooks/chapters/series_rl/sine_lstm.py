@@ -45,8 +45,9 @@ import tensorflow as tf
 from pydantic import Field
 
 from dlbooks import UserError, figures
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.export import saved_model
+from dlbooks.inputs import checked_numbers
 from dlbooks.nn import forecasting as fc
 from dlbooks.nn.training import Adam, compiled_epoch, shuffled
 from dlbooks.params import ChapterParams
@@ -90,6 +91,11 @@ CHAPTER = Chapter(
     curves={"Loss": ["loss", "loss_gap01"]},
     picture="rollout.png",
     example="dlbooks predict sine-lstm history.csv steps=300 -o sine.csv",
+    use=Use(
+        takes="numbers",
+        about="ten values of a sine or more, oldest first, 0.01 apart (or 0.1)",
+        example="[0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09]",
+    ),
 )
 
 
@@ -278,18 +284,26 @@ def rolling(model: Sine):
 
 # ## Use
 # Ten rows of a sine and the number of steps; a curve of another frequency needs another net (`series-ar` fits one to any file).
+def answer(run, inputs: list[np.ndarray], *, steps: fc.Steps = 300, gap: float = 0.01, plot: bool = False) -> list[dict]:
+    rows = [checked_numbers(values, 1, least=WINDOW, most=fc.MOST_ROWS) for values in inputs]
+    return [fc.answered(values, 0, continued(run, values, steps, gap), None, None, plot) for values in rows]
+
+
+def continued(run, values: np.ndarray, steps: int, gap: float) -> np.ndarray:
+    """Float64 [steps, 1] beyond values [T, 1]."""
+    if gap not in GAPS.values():
+        raise UserError(f"gap = {gap:g}: must be 0.01 or 0.1, the distances the nets were trained at")
+    ahead = run.model.forecast if gap == 0.01 else run.model.forecast_gap01
+    return ahead(tf.constant(values[None, -WINDOW:], tf.float32), tf.constant(steps))["mean"].numpy()[0].astype(np.float64)
+
+
 def predict(run, inputs: list[str], out: Path | None = None, *, steps: int = 300, gap: float = 0.01):
     name, times, values, names = fc.read_input(inputs, 1)
     if len(values) < WINDOW:
         raise UserError(f"{name}: {len(values)} rows, the net needs at least {WINDOW}")
     if not 1 <= steps <= 100_000:
         raise UserError(f"steps = {steps}: must be 1 … 100000")
-    if gap not in GAPS.values():
-        raise UserError(f"gap = {gap:g}: must be 0.01 or 0.1, the distances the nets were trained at")
     holes = np.flatnonzero(np.diff(times[-WINDOW:]) != 1)
     if len(holes):
         raise UserError(f"{name}: the last {WINDOW} times have a gap after {times[-WINDOW:][holes[0]]}; the net needs neighbors")
-    net = tf.saved_model.load(str(run.exported()))
-    ahead = net.forecast if gap == 0.01 else net.forecast_gap01
-    mean = ahead(tf.constant(values[None, -WINDOW:], tf.float32), tf.constant(steps))["mean"].numpy()[0].astype(np.float64)
-    fc.write_forecast(out, name, names, times, values, mean)
+    fc.write_forecast(out, name, names, times, values, continued(run, values, steps, gap))
