@@ -173,8 +173,10 @@ def test_model_loads_in_a_clean_process_without_the_source_tree(run, tmp_path):
     x = keras.Input((1,))
     model = keras.Model(x, keras.layers.Dense(1, kernel_initializer="ones")(x))
     spec = [tf.TensorSpec((None, 1), tf.float32, name="x")]
-    export.saved_model(tmp_path / "sm", {"serve": (lambda x: {"y": model(x)}, spec)}, model.variables, example=np.array([[2.0]], np.float32))
-    mlflow_flavor.save_model(str(tmp_path / "model"), mlflow.models.Model(), export=tmp_path / "sm")
+    export.saved_model(
+        tmp_path / "out/export/saved_model", {"serve": (lambda x: {"y": model(x)}, spec)}, model.variables, example=np.array([[2.0]], np.float32)
+    )
+    mlflow_flavor.save_model(str(tmp_path / "model"), mlflow.models.Model(), out=tmp_path / "out")
     code = (
         "import sys, json, numpy as np, mlflow.pyfunc\n"
         f"m = mlflow.pyfunc.load_model({str(tmp_path / 'model')!r})\n"

@@ -82,7 +82,8 @@ class Chapter:
     artifacts it reads; ``hardware`` names the work pool; ``curves`` groups logged series into plots (title → series names);
     ``picture`` is the figure that stands for the chapter, ``example`` a ``dlbooks predict`` command line for its page,
     ``use`` what the server, the notebook and Python ask its model. ``own_data`` are those of
-    ``datasets`` that a person's own data set of the same kind may take the place of. ``mirrored`` says that training goes through
+    ``datasets`` that a person's own data set of the same kind may take the place of. ``data_parameters`` are those parameters that
+    shape the data or the task itself: results that differ in one are never compared. ``mirrored`` says that training goes through
     ``nn.training.compiled_epoch`` alone, so that several GPUs can share every batch.
     """
 
@@ -103,6 +104,7 @@ class Chapter:
     example: str = ""
     use: Use | None = None
     own_data: list[str] = field(default_factory=list)
+    data_parameters: list[str] = field(default_factory=list)
 
     def __post_init__(self):
         if self.headline not in self.metrics:

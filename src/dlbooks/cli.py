@@ -229,6 +229,30 @@ def serve(
 
 
 @app.command()
+def models(chapter: Annotated[str, typer.Argument(help="Only this chapter's versions, with all their metrics.")] = "", as_json: Json = False):
+    """Registered models: versions, aliases, the headline and what it was measured on."""
+    from dlbooks import registry
+
+    registry.print_models(chapter, as_json)
+
+
+@app.command()
+def promote(chapter: str, version: Annotated[int | None, typer.Argument(min=1, help="Version; default is the challenger's.")] = None):
+    """Make a registered model's challenger, or another version, its champion: what is served by default."""
+    from dlbooks import registry
+
+    print(registry.promote(chapter, version))
+
+
+@app.command()
+def rollback(chapter: str):
+    """Put the champion before the present one back."""
+    from dlbooks import registry
+
+    print(registry.rollback(chapter))
+
+
+@app.command()
 def verify(chapters: Names = None, as_json: Json = False):
     """Train chapters again from scratch and compare every byte with the tracked result."""
     from dlbooks import verify as checking

@@ -54,6 +54,7 @@ class Run:
         self.chapter, self.params, self.profile, self.variant = chapter, parameters, profile, variant
         self.out, self.data = Path(out), data or runtime.root() / "data"
         self.bar = None
+        self.version: int | None = None  # of the registered model that it stands over
         self.work = runtime.state() / "work" / self.id / (key or f"direct-{os.getpid()}")
         self.tracker, self.quiet = tracker, quiet
         self.series: dict[str, list[tuple[int, float]]] = {}
@@ -360,8 +361,13 @@ def trained(name: str) -> Run:
         if not found.declaration.exports:
             return Run(found.declaration, found.params(), profile="mini", out=folder, swaps=stage.swaps)
         raise UserError(f"{name} has not been trained here: run `{stage.command}`")
+    return standing(stage, folder)
+
+
+def standing(stage: own.Stage, folder: Path) -> Run:
+    """A ``Run`` over a finished run's folder, with the parameters it was trained with."""
     kept = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    parameters = params.validate(found.params, kept["parameters"], name)
-    run = Run(found.declaration, parameters, profile=kept["profile"], variant=kept["variant"], out=folder, swaps=stage.swaps)
+    parameters = params.validate(stage.found.params, kept["parameters"], stage.id)
+    run = Run(stage.found.declaration, parameters, profile=kept["profile"], variant=kept["variant"], out=folder, swaps=stage.swaps)
     run.metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return run

@@ -177,7 +177,7 @@ def ui(prefect_port: int, mlflow_port: int) -> None:
     prefect, url = (None, running) if running else start_prefect(prefect_port)
     environment = {**os.environ, **runtime.QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # no queue of evaluation jobs: ten processes less
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(mlflow_port), "--backend-store-uri", tracking.uri()]
-    command += ["--artifacts-destination", str(tracking.folder() / "artifacts"), "--workers", "1"]
+    command += ["--artifacts-destination", str(tracking.artifacts()), "--workers", "1"]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     mlflow = start(command, environment, tracking.folder() / "server.log")
     try:

@@ -34,8 +34,14 @@ def uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder() / 'mlflow.db'}"
 
 
+def artifacts() -> Path:
+    """Folder of the files of a store that is no server: beside its database."""
+    return (Path(uri().removeprefix("sqlite:///")).absolute().parent if uri().startswith("sqlite:///") else folder()) / "artifacts"
+
+
 @contextlib.contextmanager
-def _locked(name: str):
+def locked(name: str):
+    """One process of this checkout at a time."""
     with open(runtime.state() / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -60,11 +66,11 @@ def experiment(store, profile: str, family: str) -> str:
     from mlflow.exceptions import MlflowException
 
     name = f"{profile}/{family}"
-    with _locked("mlflow"):
+    with locked("mlflow"):
         found = store.get_experiment_by_name(name)
         if found:
             return found.experiment_id
-        place = None if uri().startswith("http") else f"file://{folder() / 'artifacts' / profile / family}"
+        place = None if uri().startswith("http") else f"file://{artifacts() / profile / family}"
         about = f"Chapters of the family {family}, profile {profile}. One run per chapter run; compare them by test metrics and `reported.*`."
         tags = {"mlflow.note.content": about, "mlflow.experimentKind": "custom_model_development", "dlbooks": "yes"}
         try:
@@ -135,6 +141,7 @@ class Tracker:
         devices.confine(run.profile)  # before the first look at the hardware
         chapter, parent = run.chapter, os.environ.get("DLBOOKS_PARENT_RUN")
         name = run.id if run.variant is None else f"{run.id} · {run.variant}"
+        self.inputs, self.commit = inputs, tags.get("mlflow.source.git.commit", "")
         tags = {
             "mlflow.runName": name,
             "mlflow.source.name": str(chapter.path.relative_to(runtime.root())),
@@ -255,24 +262,8 @@ class Tracker:
         self.store.set_terminated(made.info.run_id)
 
     def model(self) -> None:
-        """The export as an MLflow model: flavor ``tensorflow``, signature and input example."""
-        export = self.run.out / "export" / "saved_model"
-        if not export.exists():
-            return
-        import mlflow.models
-
-        from dlbooks import mlflow_flavor
-
-        mlflow.set_tracking_uri(uri())
-        mlflow.set_experiment(experiment_id=self.experiment_id)  # where MLflow puts the model, whatever the run says
-        mlflow.models.Model.log(
-            artifact_path=None,
-            name=self.run.id,
-            flavor=mlflow_flavor,
-            run_id=self.id,
-            export=export,
-            validate_serving_input=False,  # the tests do that; here it would load the model a second time, for half a second
-        )
+        """The export as an MLflow model, and as the newest version of the registered model; a few steps of ``smoke`` are no candidate."""
+        log_model(self.store, self.run, self.id, self.experiment_id, self.commit, self.inputs)
 
     def end(self, status: str, reason: str = "") -> None:
         """``FINISHED``, ``FAILED`` or ``KILLED``, with the reason as a tag."""
@@ -300,18 +291,24 @@ def parent(chapter: catalog.Chapter, profile: str, variants: list[str]):
 
 
 def restored(name: str) -> None:
-    """A light run for a chapter that DVC brought back from its cache: metrics and parameters, and a tag that says so."""
+    """A light run for a chapter that DVC brought back from its cache: metrics and parameters, and a tag that says so.
+
+    Its model is logged and registered where the store has no version of the same contents: a clone serves what it did not train.
+    """
     from mlflow.entities import Metric, RunTag
 
-    from dlbooks.run import trained
+    from dlbooks import mlflow_flavor, registry
+    from dlbooks.run import input_hashes, trained
 
     run, store, now = trained(name), client(), int(time.time() * 1000)
     label = f"{name} · from cache"
     made = store.create_run(experiment(store, run.profile, run.chapter.family), run_name=label)
+    commit, _ = runtime.commit()
     tags = {
         "dlbooks.chapter": run.chapter.id,
         "dlbooks.profile": run.profile,
         "dlbooks.restored": "yes",
+        "mlflow.source.git.commit": commit,
         **own_data(run),
         "mlflow.note.content": note(run),
     }
@@ -321,7 +318,31 @@ def restored(name: str) -> None:
         params=parameters(run),
         tags=[RunTag(k, v) for k, v in tags.items()],
     )
+    if (run.out / "export" / "saved_model").exists() and not registry.has(store, run.id, mlflow_flavor.digest(run.out)):
+        log_model(store, run, made.info.run_id, made.info.experiment_id, commit, input_hashes(run.chapter, run.swaps))
     store.set_terminated(made.info.run_id)
+
+
+def log_model(store, run, run_id: str, experiment_id: str, commit: str, inputs: dict[str, str]) -> None:
+    """The export of ``run`` as an MLflow model of the MLflow run ``run_id``: flavors, signature and input example; then as a registered version."""
+    if not (run.out / "export" / "saved_model").exists():
+        return
+    import mlflow.models
+
+    from dlbooks import mlflow_flavor, registry
+
+    mlflow.set_tracking_uri(uri())
+    mlflow.set_experiment(experiment_id=experiment_id)  # where MLflow puts the model, whatever the run says
+    logged = mlflow.models.Model.log(
+        artifact_path=None,
+        name=run.id,
+        flavor=mlflow_flavor,
+        run_id=run_id,
+        out=run.out,
+        validate_serving_input=False,  # the tests do that; here it would load the model a second time, for half a second
+    )
+    if run.profile != "smoke":
+        registry.register(store, run, logged.model_id, run_id, commit, inputs, mlflow_flavor.digest(run.out))
 
 
 def parameters(run) -> list:
