@@ -98,7 +98,7 @@ class Watch:
             pairs, classes = np.array(self.moments).reshape(-1, 2), Counter(self.classes)
         result: dict = {"inputs": len(pairs), "window": WINDOW, "statistics": {}, "words": []}
         if len(pairs) < LEAST:
-            result["words"] = [f"{len(pairs)} inputs so far: at least {LEAST} are needed"]
+            result["words"] = [f"{len(pairs)} input{'' if len(pairs) == 1 else 's'} so far, at least {LEAST} are needed"]
             return result
         mean = float(pairs[:, 0].mean())
         std = math.sqrt(max(0.0, float(pairs[:, 1].mean()) - mean**2))
