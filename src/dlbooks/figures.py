@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import io
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 
 INK, PALE = "#1c2733", "#dfe5ec"
 COLORS = ("#1668a8", "#d9622b", "#2f8f5b", "#8a4fa3", "#b08b00", "#c2405f", "#4f6d7a", "#7a5c43")
+DRAWING = threading.Lock()  # pyplot is one for all threads: whoever draws in one of several holds it
 
 
 def new(width: float = 6.4, height: float = 4.0, rows: int = 1, columns: int = 1, **options):
     """A Matplotlib figure and its axes in the project's style."""
     import matplotlib
 
-    matplotlib.use("Agg")
+    if "matplotlib.pyplot" not in sys.modules:  # a notebook keeps the backend it has
+        matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     plt.rcParams.update(

@@ -470,7 +470,8 @@ def answered(values: np.ndarray, first: int, mean: np.ndarray, low: np.ndarray |
     picture = {}
     if plot:
         times = np.arange(first, first + len(values) + len(mean))
-        picture["image"] = figures.array(input_figure("", names, times[: len(values)], values, times[len(values) :], mean, low, high))
+        with figures.DRAWING:
+            picture["image"] = figures.array(input_figure("", names, times[: len(values)], values, times[len(values) :], mean, low, high))
     return {k: (v if len(names) > 1 else v[:, 0]).tolist() for k, v in found.items()} | picture
 
 

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
 from dlbooks import UserError, figures
 from dlbooks.export import saved_model, savez
-from dlbooks.nn.rl import ACTIONS, REWARDS, TRAP, TREASURE, WALL, Learned, Maze, Walk, episodes_to_learn, greedy_walk, learn, tabular, value_iteration
+from dlbooks.inputs import checked_text
+from dlbooks.nn.rl import (
+    ACTIONS,
+    FREE,
+    REWARDS,
+    TRAP,
+    TREASURE,
+    WALL,
+    Learned,
+    Maze,
+    Walk,
+    episodes_to_learn,
+    greedy_walk,
+    learn,
+    tabular,
+    value_iteration,
+)
 from dlbooks.params import ChapterParams
 
 LAST = 50  # episodes at the end that tell what was learned
@@ -228,6 +246,38 @@ def read_layout(path: Path, permanent_traps: bool) -> Maze:
         raise UserError(f"{path}: not a text file in UTF-8") from None
 
 
+Layout = Literal["simple", "traps"]
+
+
+def answer(run, inputs: list[str], layout: str) -> list[dict]:
+    """The greedy walk through a book's maze from each start: the map as ``text``, ``steps``, whether the ``treasure`` is found, ``traps`` touched, an ``image``."""
+    with np.load(run.exported("q.npz")) as stored:
+        q = stored[f"q_{layout}"]
+    found = []
+    for start in inputs:
+        maze = moved(run.params, layout, start)
+        walk = greedy_walk(maze, q, run.params.max_steps)
+        picture = draw(maze, walk.path, f"step {walk.length}   reward {walk.rewards[-1]:.0f}")
+        found.append({"text": starred(maze, walk.path), "steps": walk.length, "treasure": walk.success, "traps": walk.traps, "image": picture})
+    return found
+
+
+def moved(p: ChapterParams, layout: str, start: str) -> Maze:
+    """A book's maze with the agent at another start, ``row,column``, both counted from 0; an empty word is the maze's own start."""
+    maze = mazes_of(p)[layout]
+    if not checked_text(start, 20).strip():
+        return maze
+    found = re.fullmatch(r"\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*", start)
+    cell = int(found[1]) * maze.columns + int(found[2]) if found and int(found[2]) < maze.columns else maze.states
+    if cell >= maze.states or maze.kind[cell] != FREE:
+        raise UserError(
+            f"{start!r}: give row and column of a free cell, counted from 0, such as {maze.start // maze.columns},{maze.start % maze.columns}"
+        )
+    cells = list(maze.text.replace("A", " "))
+    cells[cell + cell // maze.columns] = "A"  # a line break behind every row
+    return Maze("".join(cells), p.permanent_traps, layout)
+
+
 def predict(run, inputs, out, *, algorithm, episodes, q_init, max_steps, seed, live, tables=16) -> None:
     """Walks the book's mazes with the exported tables, or learns and walks mazes from text files."""
     p, asked = run.params, []
@@ -272,19 +322,24 @@ def predict(run, inputs, out, *, algorithm, episodes, q_init, max_steps, seed, l
             gif.with_suffix(".csv").write_text("\n".join(["step,row,column,reward", *rows]) + "\n", encoding="utf-8")
 
 
+def starred(maze: Maze, path: list[int]) -> str:
+    """The map with the way starred in and `A` at its end."""
+    cells = list(maze.text.replace("A", " ").replace("\n", ""))
+    for cell in path[:-1]:
+        cells[cell] = "*"
+    cells[path[-1]] = "A"
+    return "\n".join("".join(cells[r : r + maze.columns]) for r in range(0, maze.states, maze.columns))
+
+
 def show(maze: Maze, path: list[int], live: bool) -> None:
-    """The map with the way starred in and `A` at its end; with ``live``, on a terminal, redrawn step by step."""
-
-    def drawn(upto: int) -> str:
-        cells = list(maze.text.replace("A", " ").replace("\n", ""))
-        for cell in path[:upto]:
-            cells[cell] = "*"
-        cells[path[upto]] = "A"
-        return "\n".join("".join(cells[r : r + maze.columns]) for r in range(0, maze.states, maze.columns))
-
+    """Prints the map with the way; with ``live``, on a terminal, redrawn step by step."""
     if live and sys.stdout.isatty():
         for step in range(len(path)):
-            print(drawn(step) + f"\033[{maze.rows - 1}F" * (step + 1 < len(path)), end="\n" if step + 1 == len(path) else "", flush=True)
+            print(
+                starred(maze, path[: step + 1]) + f"\033[{maze.rows - 1}F" * (step + 1 < len(path)),
+                end="\n" if step + 1 == len(path) else "",
+                flush=True,
+            )
             time.sleep(0.1)
     else:
-        print(drawn(len(path) - 1))
+        print(starred(maze, path))

@@ -71,7 +71,7 @@ import numpy as np
 from pydantic import Field
 
 from dlbooks import figures
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.chapters.series_rl import _mazes
 from dlbooks.nn.rl import Maze, greedy_walk, linear_epsilon, random_walk, tabular, value_iteration
 from dlbooks.params import ChapterParams
@@ -118,6 +118,7 @@ CHAPTER = Chapter(
     curves={"Share of tables that find the treasure": ["success_simple", "success_traps"], "Steps per episode": ["steps_simple", "steps_traps"]},
     picture="value_traps.png",
     example="dlbooks predict maze-q-learning my_maze.txt episodes=500 -o walk.gif",
+    use=Use(takes="text", about="where to start in the maze: row and column, counted from 0", example="1,1"),
 )
 
 
@@ -309,6 +310,10 @@ def export(run):
 # ## Use
 # Without a file the agent walks the book's mazes. A maze of your own is learned first, by sixteen tables that start at `q_init` = 1: what was never
 # tried looks better than what gave nothing, which searches larger mazes far better than chance (`maze-sarsa` measures it).
+def answer(run, inputs: list[str], *, layout: _mazes.Layout = "traps") -> list[dict]:
+    return _mazes.answer(run, inputs, layout)
+
+
 def predict(
     run,
     inputs: list[str],

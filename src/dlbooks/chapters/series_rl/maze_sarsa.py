@@ -44,7 +44,7 @@ import numpy as np
 from pydantic import Field
 
 from dlbooks import figures
-from dlbooks.catalog import Chapter, Metric, Variant
+from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.chapters.series_rl import _mazes
 from dlbooks.nn.rl import ALGORITHMS, greedy_walk, linear_epsilon, random_walk, tabular
 from dlbooks.params import ChapterParams
@@ -88,6 +88,7 @@ CHAPTER = Chapter(
     curves={"Share of tables that find the treasure": ["success_simple", "success_traps"], "Steps per episode": ["steps_simple", "steps_traps"]},
     picture="comparison.png",
     example="dlbooks predict maze-sarsa my_maze.txt episodes=500 algorithm=expected_sarsa -o walk.gif",
+    use=Use(takes="text", about="where to start in the maze: row and column, counted from 0", example="1,1"),
 )
 
 
@@ -269,6 +270,10 @@ def export(run):
 
 # ## Use
 # As in `maze-q-learning`; with `q_init=0` the failure can be watched in a maze of your own.
+def answer(run, inputs: list[str], *, layout: _mazes.Layout = "traps") -> list[dict]:
+    return _mazes.answer(run, inputs, layout)
+
+
 def predict(
     run,
     inputs: list[str],

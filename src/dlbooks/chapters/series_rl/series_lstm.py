@@ -91,7 +91,11 @@ CHAPTER = Chapter(
     curves={"Mean squared error": ["loss"]},
     picture="forecast.png",
     example="dlbooks predict series-lstm history.csv steps=200 -o forecast.csv",
-    use=Use(takes="numbers", about="a series, oldest first", example="[1, 1.2, 1.3, 1.45, 1.5, 1.55, 1.6, 1.7, 1.75, 1.7, 1.8, 1.75]"),
+    use=Use(
+        takes="numbers",
+        about="a series, oldest first; what was learned is a sum of two waves",
+        example="[1, 1.2, 1.3, 1.45, 1.5, 1.55, 1.6, 1.7, 1.75, 1.7, 1.8, 1.75]",
+    ),
 )
 
 

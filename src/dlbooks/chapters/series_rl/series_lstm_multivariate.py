@@ -109,8 +109,9 @@ CHAPTER = Chapter(
     example="dlbooks predict series-lstm-multivariate data.csv steps=100 -o forecast.csv",
     use=Use(
         takes="numbers",
-        about="rows of five values, oldest first",
-        example="[[0.5, 0.9, -0.6, 0.8, 0.9], [0.9, 0.9, -0.2, 0.9, 0.8], [0.2, 0.8, 0.4, 1, 0.6], [-0.7, 0.5, 0.7, 0.9, 0.4]]",
+        about="rows of five values, oldest first; what was learned are five waves",
+        example="[[-0.3, 1.0, 1.5, 3.0, 5.5], [-0.9, 0.6, 1.5, 2.9, 5.6], [0.4, 0.3, 1.6, 2.8, 5.7], [0.9, 0.3, 1.8, 2.8, 5.8], "
+        "[-0.4, 0.5, 2.0, 2.8, 5.9], [-0.9, 0.9, 2.3, 2.8, 6.0], [0.4, 1.3, 2.6, 2.9, 6.0], [0.9, 1.8, 2.9, 3.0, 6.0]]",
     ),
 )
 
