@@ -260,6 +260,22 @@ def verify(chapters: Names = None, as_json: Json = False):
     raise typer.Exit(checking.verify(chapters or list(catalog.chapters()), as_json))
 
 
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="CHAPTER|RUN…", help="Chapters, MLflow run ids or their beginnings, `mnist-cnn@champion`, `mnist-cnn@3`.")
+    ],
+    profile: Annotated[str, typer.Option(help="Only runs of this profile.")] = "",
+    last: Annotated[int, typer.Option(min=1, max=50, help="Of one chapter alone: so many runs that differ.")] = 5,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A page (`.html`), a picture of the curves (`.png`), or a folder for both.")] = None,
+    as_json: Json = False,
+):
+    """Runs side by side: parameters that differ, metrics, curves, pictures."""
+    from dlbooks import compare as comparing
+
+    comparing.compare(runs, profile, last, out, as_json)
+
+
 @data_app.command("add")
 def data_add(
     folder: Annotated[Path, typer.Argument(help="A folder of yours, or a single file.")],
