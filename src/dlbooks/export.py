@@ -52,13 +52,13 @@ def saved_model(
     functions: dict[str, tuple[Callable, list]],
     variables: list,
     assets: dict[str, str] | None = None,
-    example: np.ndarray | None = None,
+    example: np.ndarray | dict | None = None,
 ) -> None:
     """Saves ``functions`` (name → (callable, list of ``tf.TensorSpec``)) over ``variables`` as a SavedModel.
 
     The first function also answers under ``serving_default`` and as ``__call__``. Each function returns a dictionary of tensors.
-    ``assets`` are text files for ``assets.extra/``; ``example`` is an input of the first function, kept there as ``example.npy``
-    beside ``signature.json``, for whoever wants to try the model.
+    ``assets`` are text files for ``assets.extra/``; ``example`` is an input of the first function, for whoever wants to try the model. Beside
+    ``signature.json`` it is kept as ``example.npy``, or, a dictionary of values by the inputs' names, as ``example.npz``.
     """
     import tensorflow as tf
 
@@ -86,7 +86,12 @@ def saved_model(
     for name, spec in sides["outputs"].items():
         described["outputs"][name] = {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
     (extra / "signature.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    if example is not None:
+    if example is not None and isinstance(example, dict) != (len(described["inputs"]) > 1):
+        raise ValueError(f"the example of {first} is a dictionary just where there are several inputs: {', '.join(described['inputs'])}")
+    if isinstance(example, dict):
+        kinds = {spec.name: np.str_ if spec.dtype == tf.string else spec.dtype.as_numpy_dtype for spec in sides["inputs"]}
+        savez(extra / "example.npz", {name: np.asarray(example[name], kind) for name, kind in kinds.items()})
+    elif example is not None:
         np.save(extra / "example.npy", example)
 
 

@@ -398,7 +398,8 @@ def text_export(run, model: RecurrentLM, vocabulary: Vocabulary, before: str, mo
     spec = [tf.TensorSpec((), tf.string, name="start"), tf.TensorSpec((), tf.int32, name="length"), *SETTINGS]
     functions = {"generate": (serve, spec), **(more(lookup) if more else {})}
     assets = {"vocabulary.json": vocabulary.to_json()}
-    export.saved_model(run.out / "export" / "saved_model", functions, [*model.weights, lookup], assets)
+    example = {"start": run.chapter.use.example, "length": 20, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 0}
+    export.saved_model(run.out / "export" / "saved_model", functions, [*model.weights, lookup], assets, example)
 
 
 def encoded(lookup, before: str, start: tf.Tensor) -> tf.Tensor:

@@ -349,7 +349,8 @@ def export(run):
         "discriminate": (discriminate, [tf.TensorSpec((None, 28, 28, 1), tf.uint8, name="image"), *label]),
     }
     folder = run.out / "export"
-    saved_model(folder / "saved_model", functions, [*generator.weights, *discriminator.weights])
+    example = {"code": np.zeros((1, length), np.float32), **({"label": [0]} if told else {})}
+    saved_model(folder / "saved_model", functions, [*generator.weights, *discriminator.weights], example=example if told else example["code"])
     for net in (generator, discriminator):
         keras_file(net, folder / f"{net.name}.keras")
 

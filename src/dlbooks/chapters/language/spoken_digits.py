@@ -427,7 +427,8 @@ def export(run):
     folder = run.out / "export"
     folder.mkdir(parents=True, exist_ok=True)
     labels = {"labels.txt": "\n".join(run.records("fsdd").names()) + "\n"}
-    saved_model(folder / "saved_model", {"serve": (serve, spec)}, model.weights, labels)
+    tone = np.sin(np.arange(8000) * (2 * np.pi * 440 / 8000))[None]  # a second of 440 Hz
+    saved_model(folder / "saved_model", {"serve": (serve, spec)}, model.weights, labels, {"audio": tone, "samples": [tone.shape[1]]})
 
     one = [tf.TensorSpec((1, longest), tf.float32, name="audio"), tf.TensorSpec((1,), tf.int32, name="samples")]
     tflite(folder / "model.tflite", lambda audio, samples: {"probabilities": serve(audio, samples)["probabilities"]}, one)

@@ -352,7 +352,7 @@ def export(run):
 
     words = tf.TensorSpec((None,), tf.string, name="words")
     functions = {"vectors": (vectors, [words]), "nearest": (near, [words, tf.TensorSpec((), tf.int32, name="k")])}
-    saved_model(folder / "saved_model", functions, [rows, lookup])
+    saved_model(folder / "saved_model", functions, [rows, lookup], example=np.array(vocabulary.tokens[1:3]))
 
 
 # ## Use

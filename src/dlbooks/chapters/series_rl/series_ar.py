@@ -409,8 +409,9 @@ def export(run):
         spec = [tf.TensorSpec((None, model.n_in), tf.float32, name="window"), tf.TensorSpec((None,), tf.int64, name="phase")]
         functions[name] = (served(model), spec)
     variables = [v for m in models.values() for v in m.variables]
-    example = fc.load_series(run.records("series-synthetic"), "trend")["values"][None, -models["trend"].n_in :, 0]
-    saved_model(run.out / "export" / "saved_model", functions, variables, example=example.astype(np.float32))
+    values = fc.load_series(run.records("series-synthetic"), "trend")["values"]
+    example = {"window": values[None, -models["trend"].n_in :, 0], "phase": [len(values)]}
+    saved_model(run.out / "export" / "saved_model", functions, variables, example=example)
 
 
 # ## Use
