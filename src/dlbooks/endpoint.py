@@ -23,10 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dlbooks import UserError, catalog, drift, own, runtime, wire
+from dlbooks import UserError, catalog, drift, own, registry, runtime, wire
 from dlbooks.run import Run, trained
 
 log = logging.getLogger("dlbooks.serve")
+HERE = "data/runs"
 MAX_BATCH = 32  # inputs in one call
 WAITING = {True: 256, False: 8}  # requests that may wait, batched or not
 
@@ -39,7 +40,7 @@ class Model:
     version: str
     run: Run
     known: dict
-    folder: tempfile.TemporaryDirectory | None = None  # goes with the last batch that still uses the model
+    folder: tempfile.TemporaryDirectory  # goes with the last batch that still uses the model
 
 
 @dataclass
@@ -106,23 +107,10 @@ class Endpoint:
         for alias in self.weights:
             newest = version(self.name, alias)
             current = self.models[alias].version if alias in self.models else ""
-            if newest and newest != current and (seen.get(alias) == newest or not newest.startswith("data/runs")):
+            if newest and newest != current and (seen.get(alias) == newest or not newest.startswith(HERE)):
                 found.append(alias)
             seen[alias] = newest
         return found
-
-    async def follow(self, seconds: float) -> None:
-        """Looks for newer models for ever."""
-        seen: dict[str, str] = {}
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                for alias in await asyncio.to_thread(self.stale, seen):
-                    before = self.models[alias].version if alias in self.models else "nothing"
-                    await asyncio.to_thread(self.load, alias)
-                    log.info("%s: %s is now %s, it was %s", self.name, alias, self.models[alias].version, before)
-            except Exception as error:  # the model that answers stays
-                log.warning("%s: the newer model cannot be loaded: %s", self.name, _first_line(error))
 
     def choose(self, pinned: str = "", client: str = "") -> str:
         """The alias that answers: the pinned one, else one drawn by weight, always the same for the same client."""
@@ -212,36 +200,30 @@ def _askable() -> str:
     return "chapters that can be asked are " + ", ".join(c.id for c in catalog.chapters().values() if c.use)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 # ── where models come from ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def version(name: str, alias: str) -> str:
-    """What the alias names now: a version of the registry, else the result in ``data/runs``, else an empty word."""
-    if registered := _registered(name, alias):
-        return registered
+    """What the alias names now: a version of the registry, else, for the champion, the result in ``data/runs``, else an empty word."""
+    if number := registry.version(name, alias):
+        return str(number)
     folder = runtime.root() / "data" / "runs" / name
     digest = hashlib.sha256()
     with contextlib.suppress(OSError):
         for file in ("metrics.json", "run.json"):  # the last of which is written when everything else is
             digest.update((folder / file).read_bytes())
-        return f"data/runs {digest.hexdigest()[:8]}" if alias == "champion" else ""
-    return ""
-
-
-def _registered(name: str, alias: str) -> str:
+        return f"{HERE} {digest.hexdigest()[:8]}" if alias == registry.CHAMPION else ""
     return ""
 
 
 def opened(name: str, alias: str, takes: str) -> Model:
-    """The model of that alias. A result in ``data/runs`` is linked into a folder of its own first: the next rebuild empties that one."""
-    if not version(name, alias).startswith("data/runs"):
-        raise UserError(f"{name} has no model with the alias {alias}")
-    run, folder = trained(name), tempfile.TemporaryDirectory(prefix="dlbooks-")
+    """The model of that alias, its files linked into a folder of its own: a rebuild empties ``data/runs``, and a store may be cleaned."""
     label = version(name, alias)
+    if not label:
+        raise UserError(f"{name} has no model with the alias {alias}: `dlbooks models {name}` lists them")
+    run = trained(name) if label.startswith(HERE) else registry.run(name, alias)
+    label = label if label.startswith(HERE) else str(run.version)
+    folder = tempfile.TemporaryDirectory(prefix="dlbooks-")
     shutil.copytree(run.out, Path(folder.name) / name, copy_function=_link)
     run.out = Path(folder.name) / name
     return Model(alias, label, run, drift.reference(run.out / "data.json", takes), folder)

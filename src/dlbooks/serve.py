@@ -32,7 +32,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.responses import Response
 
 from dlbooks import UserError, __version__, catalog, params, runtime, wire
-from dlbooks.endpoint import Endpoint, version
+from dlbooks.endpoint import HERE, Endpoint, version
 from dlbooks.run import trained
 from dlbooks.statistics import size_of
 
@@ -77,7 +77,7 @@ def application(names: list[str], settings: Settings | None = None) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_app):
         tasks = [asyncio.create_task(_load_all(endpoints, settings))]
-        tasks += [asyncio.create_task(e.follow(settings.poll)) for e in endpoints.values()]
+        tasks += [asyncio.create_task(_follow(endpoints, settings.poll))]
         yield
         for task in tasks:
             task.cancel()
@@ -154,13 +154,34 @@ async def _load_all(endpoints: dict[str, Endpoint], settings: Settings) -> None:
             try:
                 await asyncio.to_thread(endpoint.load, alias)
                 model = endpoint.models[alias]
-                log.info("%s: %s is %s%s", endpoint.name, alias, model.version, "" if model.folder is None else ", nothing is registered")
+                words = "nothing is registered, so it is what lies in " if model.version.startswith(HERE) else "version "
+                log.info("%s: %s, %s%s", endpoint.name, alias, words, model.version)
             except UserError as error:
                 log.warning("%s", error)
             except Exception as error:
                 log.exception("%s: %s cannot be loaded: %s", endpoint.name, alias, error)
     if all(e.ready for e in endpoints.values()):
         log.info("ready")
+
+
+async def _follow(endpoints: dict[str, Endpoint], seconds: float) -> None:
+    """Looks for newer models for ever; what cannot be loaded is said once, and the model that answers stays."""
+    seen: dict[str, dict[str, str]] = {name: {} for name in endpoints}
+    said: dict[str, str] = {}
+    while True:
+        await asyncio.sleep(seconds)
+        for name, endpoint in endpoints.items():
+            try:
+                for alias in await asyncio.to_thread(endpoint.stale, seen[name]):
+                    before = endpoint.models[alias].version if alias in endpoint.models else "nothing"
+                    await asyncio.to_thread(endpoint.load, alias)
+                    log.info("%s: %s is now %s, it was %s", name, alias, endpoint.models[alias].version, before)
+                said.pop(name, None)
+            except Exception as error:
+                words = (str(error).splitlines() or [type(error).__name__])[0]
+                if said.get(name) != words:
+                    log.warning("%s: no newer model can be loaded: %s", name, words)
+                said[name] = words
 
 
 def _page(data: bytes, kind: str):
@@ -518,6 +539,11 @@ def split_of(words: str) -> dict[str, float]:
 
 def serve(chapters: list[str], settings: Settings, port: int, browser: bool = False) -> None:
     """Serves until SIGTERM or Ctrl-C; requests that have begun are answered first."""
+    os.environ.update(runtime.environment(params.read(runtime.root() / "params.yaml")["profile"]))
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    for noisy in ("alembic", "absl"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     asked = chapters or [c.id for c in catalog.chapters().values() if c.use]
     for name in asked:
         if not any(version(name, alias) for alias in settings.weights) and chapters:
@@ -528,10 +554,6 @@ def serve(chapters: list[str], settings: Settings, port: int, browser: bool = Fa
         raise UserError("nothing has been trained here: run `make repro`, or `dlbooks run mnist-cnn`")
     listening = _listen(settings.host, port)
     port = listening.getsockname()[1]
-    os.environ.update(runtime.environment(params.read(runtime.root() / "params.yaml")["profile"]))
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for noisy in ("httpx", "mlflow", "alembic", "absl"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     runtime.load_tensorflow()
     import tensorflow as tf
 
