@@ -9,16 +9,19 @@ The pages depend on nothing but their inputs: no time, no path of this machine.
 from __future__ import annotations
 
 import csv
+import hashlib
 import itertools
 import json
 import re
 import shutil
 import struct
 import typing
+from collections import Counter
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
-from dlbooks import cards, catalog, ledger, params, runtime
+from dlbooks import cards, catalog, digests, ledger, params, runtime
 from dlbooks.records import Records
 from dlbooks.site import prose
 from dlbooks.statistics import size_of
@@ -27,6 +30,7 @@ SITE = Path(__file__).parent / "site"
 CLASSES = 60  # of a data set that its page lists
 ROWS = 20  # of a table that stand on the page; the whole is linked
 POINTS = 600  # of a series that its plot gets; the whole is linked
+COMMON = 0.3  # a word that a larger share of the chapters use tells none of them apart
 
 BOOKS = {
     "B1": ("21 Deep Learning Projects", "21个项目玩转深度学习", "TensorFlow 1.4"),
@@ -66,7 +70,8 @@ def build(folder: Path, *, runs: Path | None = None, results: dict | None = None
     for name in ("style.css", "site.js"):
         shutil.copyfile(SITE / name, folder / name)
 
-    views = [view(chapter, runs / chapter.id, results.get(chapter.id, {}), values) for chapter in catalog.chapters().values()]
+    hashes = cache(lambda path: dvc_hash(path) if path.exists() else "")
+    views = [view(c, runs / c.id, results.get(c.id, {}), values, data / "tfrecords", hashes) for c in catalog.chapters().values()]
     families = [*FAMILIES, *sorted({v.chapter.family for v in views} - set(FAMILIES))]
     views.sort(key=lambda v: (families.index(v.chapter.family), [p.order for p in v.places[:1]], v.id))
     titles = {v.id: v.title for v in views}
@@ -75,6 +80,7 @@ def build(folder: Path, *, runs: Path | None = None, results: dict | None = None
     loader = jinja2.FileSystemLoader(SITE)
     site = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     sets = [data_view(d, data, folder / "data") for d in catalog.datasets().values() if not d.own]
+    names = {"views": views, "sets": sets, "search": search_index(views, sets)}
     site.filters |= {"number": number, "inline": prose.inline, "size": cards.size, "span": cards.span}
     site.tests["chinese"] = lambda text: re.search("[\u4e00-\u9fff]", text) is not None
     site.globals |= {"books": BOOKS, "families": FAMILIES, "titles": titles, "datasets": {s.id: s for s in sets}, "rows_shown": ROWS}
@@ -83,7 +89,7 @@ def build(folder: Path, *, runs: Path | None = None, results: dict | None = None
         (folder / path).write_text(site.get_template(template).render(up="../" * path.count("/"), **names), encoding="utf-8")
 
     by_family = [(FAMILIES.get(f, f.replace("-", " ").capitalize()), [v for v in views if v.chapter.family == f]) for f in families]
-    page("index.html", "index.html", by_family=[g for g in by_family if g[1]], by_book=by_book(views), views=views, sets=sets)
+    page("index.html", "index.html", by_family=[g for g in by_family if g[1]], by_book=by_book(views), **names)
     for index, this in enumerate(views):
         around = {"previous": views[index - 1] if index else None, "following": views[index + 1] if index + 1 < len(views) else None}
         copy(runs / this.id, folder / "files" / this.id)
@@ -99,8 +105,8 @@ def build(folder: Path, *, runs: Path | None = None, results: dict | None = None
 # ── what a page says about a chapter ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict) -> SimpleNamespace:
-    """All that the templates show of a chapter: its declaration, its run in ``folder``, what the ledger holds."""
+def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict, tfrecords: Path, hashes: typing.Callable) -> SimpleNamespace:
+    """All that the templates show of a chapter: its declaration, its run in ``folder``, what the ledger holds, DVC's ``hashes`` of what it read."""
     found = catalog.chapter(chapter.id)
     run = read_json(folder / "run.json")
     measured = read_json(folder / "metrics.json") if run else {}
@@ -112,7 +118,8 @@ def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict) -> Si
     # A data set whose twin stands in for the real files even in profile `book` makes its numbers no measurement of the book's task.
     twins = [d for d in chapter.datasets if params.section(values, f"data.{d}", "book").get("twin")]
     rows = result_rows(chapter, book.get("metrics", {}), mini.get("metrics", {}), comparable=not twins)
-    figures = pictures(folder)
+    sequences, figures = over_time(pictures(folder))
+    records = {d: hashes(tfrecords / d) for d in chapter.datasets}
     plain = [f for f in figures if not f.name.startswith("curve_")]
     chosen = [f for f in figures if f.name == chapter.picture] + [f for f in plain if f.name.endswith(".png")] + plain
     hero = chosen[0] if chosen else None
@@ -131,17 +138,62 @@ def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict) -> Si
         twins=twins,
         rows=rows,
         headline=next(r for r in rows if r.name == chapter.headline),
+        verdict=next(r.verdict for r in rows if r.name == chapter.headline) or "no number in a book",
         variants=variant_rows(chapter, held, book, mini, comparable=not twins),
         parameters=parameter_rows(found.params, values, chapter.id),
         hero=hero,
         thumbnail=next((f for f in [*chosen, *figures] if f.name.endswith(".png")), None),
         figures=[f for f in plain if f is not hero],
+        sequences=sequences,
         curves=curves(chapter, folder, figures),
         tables=[table(p) for p in sorted(folder.glob("*.csv"))],
         export=[(p.relative_to(folder).as_posix(), p.stat().st_size) for p in sorted(folder.glob("export/**/*")) if p.is_file()],
         entries=entries(held),
-        search=" ".join([chapter.id, chapter.title, *chapter.sources, chapter.family, *chapter.datasets, chapter.headline]).lower(),
+        hashes=[
+            (f"src/{chapter.path.relative_to(catalog.PACKAGE.parent).as_posix()}", dvc_hash(chapter.path)),
+            *((f"data/tfrecords/{d}", value) for d, value in records.items() if value),
+            *((f"data/runs/{n}", hashes(folder.parent / n)) for n in chapter.needs if (folder.parent / n).exists()),
+            *([(f"data/runs/{chapter.id}", hashes(folder))] if run else []),
+        ],
+        same=same_numbers(held, run, measured, records),
     )
+
+
+def same_numbers(held: dict, run: dict, measured: dict, records: dict) -> dict:
+    """The ledger's entry with the numbers of the run that stands here, on the same records: it knows the commit and the machine. Empty without one."""
+    numbers = {name: float(f"{value:.6g}") for name, value in measured.items()}
+    kept = held.get(run.get("profile"), {})
+    for entry in [kept.get("newest"), kept.get("best"), *kept.get("variants", {}).values()]:
+        if entry and entry["metrics"].items() <= numbers.items() and all(entry["data"].get(d, value) == value for d, value in records.items()):
+            return entry
+    return {}
+
+
+def dvc_hash(path: Path) -> str:
+    """A file's or a folder's hash as ``dvc.lock`` writes it."""
+    if path.is_file():
+        return digests.digest(path, "md5")
+    names = sorted((p.relative_to(path) for p in path.rglob("*") if p.is_file()), key=lambda n: n.parts)
+    rows = [{"md5": digests.digest(path / n, "md5"), "relpath": n.as_posix()} for n in names]
+    return hashlib.md5(json.dumps(rows, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
+def search_index(views: list[SimpleNamespace], sets: list[SimpleNamespace]) -> dict[str, dict]:
+    """What the search looks through, by id: names, sections of the books, words of the theory and of the code that are not everybody's."""
+    found = {}
+    for v in views:
+        code = v.chapter.path.read_text(encoding="utf-8")
+        text = re.sub(r"\$[^$]*\$|`{3}.*?`{3}", " ", v.doc, flags=re.S)
+        words = {w.lower() for w in [*re.findall(r"[A-Za-z][A-Za-z0-9-]{2,}", text), *re.findall(r"\blayers\.([A-Z]\w+)", code)]}
+        titles = [title for p in v.places for _, title in p.sections if title]
+        names = [v.id, v.title, FAMILIES.get(v.chapter.family, v.chapter.family), *v.chapter.sources, *titles, *v.chapter.datasets]
+        sections = sorted({f"{p.book} {n}".lower() for p in v.places for n in [*p.span, *(n for n, _ in p.sections)]})
+        found[v.id] = {"names": " ".join([*names, v.headline.name]).lower(), "sections": sections, "words": words}
+    count = Counter(w for entry in found.values() for w in entry["words"])
+    for entry in found.values():
+        rare = {w for w in entry["words"] if count[w] <= max(1, COMMON * len(views)) and w not in entry["names"]}
+        entry["words"] = " ".join(["", *sorted(rare)])
+    return found | {f"data/{d.id}": {"names": d.search, "sections": [], "words": ""} for d in sets}
 
 
 def result_rows(chapter: catalog.Chapter, book: dict, mini: dict, comparable: bool = True, reported: dict | None = None) -> list[SimpleNamespace]:
@@ -150,8 +202,9 @@ def result_rows(chapter: catalog.Chapter, book: dict, mini: dict, comparable: bo
     for name, metric in chapter.metrics.items():
         said = metric.reported if reported is None else reported.get(name)
         ours, verdict = book.get(name), ""
-        if comparable and said is not None and ours is not None:
-            verdict = "reached" if ours == said or metric.improves(ours, said) else "not reached"
+        if said is not None:
+            word = "reached" if ours is not None and (ours == said or metric.improves(ours, said)) else "not reached"
+            verdict = "not measured" if ours is None else word if comparable else "not comparable"
         rows.append(SimpleNamespace(name=name, metric=metric, reported=said, source=metric.source, book=ours, verdict=verdict, mini=mini.get(name)))
     return rows
 
@@ -250,18 +303,56 @@ def data_view(dataset: catalog.DataSet, data: Path, folder: Path) -> SimpleNames
 
 
 def place(source: str) -> SimpleNamespace:
-    """A place such as B5 4.7.1–4.7.4 as book, number and what sorts it among the book's sections."""
+    """A place such as B5 4.7.1–4.7.4 as book, number, what sorts it among the book's sections, and ``sections``: (number, the book's title or "")."""
     book, _, number_ = source.partition(" ")
-    return SimpleNamespace(text=source, book=book, number=number_, order=(book, [int(n) for n in re.findall(r"\d+", re.split("[–,-]", number_)[0])]))
+    this = SimpleNamespace(text=source, book=book, number=number_, **_extent(number_))
+    this.order = (book, this.first)
+    inside = [(n, title) for n, extent, title in titles().get(book, []) if _within(extent["first"], vars(this))]
+    around = [(n, title) for n, extent, title in titles().get(book, []) if _within(this.first, extent)][-1:]
+    this.sections = inside or [(number_, ""), *around]
+    if number_ not in dict(this.sections):
+        this.sections.insert(0, (number_, ""))
+    return this
 
 
-def by_book(views: list[SimpleNamespace]) -> list[tuple[str, tuple, list]]:
-    """(key, names, [(sections, view)]) of every book in its own order; neighboring sections of one chapter share a row."""
+@cache
+def titles() -> dict[str, list[tuple[str, dict, str]]]:
+    """(number, extent, title) of the sections whose title is on record, by book, in its order."""
+    from ruamel.yaml import YAML
+
+    found: dict[str, list] = {}
+    for key, title in YAML(typ="safe").load((SITE / "titles.yaml").read_text(encoding="utf-8")).items():
+        book, _, number_ = key.partition(" ")
+        found.setdefault(book, []).append((number_, _extent(number_), title))
+    return found
+
+
+def _extent(number_: str) -> dict:
+    """A place's first and last section as numbers, and all those between that a reader may look for: 4.7.1–4.7.3 has 4.7.1, 4.7.2 and 4.7.3."""
+    ends = [[int(n) for n in re.findall(r"\d+", part)] for part in re.split("[–,-]", number_)[:2] if re.search(r"\d", part)]
+    first, last = (ends[0], ends[-1]) if ends else ([], [])
+    span = [[*first[:-1], n] for n in range(first[-1], last[-1] + 1)] if first and first[:-1] == last[:-1] else [first, last]
+    return {"first": first, "last": last, "span": [".".join(map(str, numbers)) for numbers in span]}
+
+
+def _within(section: list[int], extent: dict) -> bool:
+    return extent["first"] <= section and section[: len(extent["last"])] <= extent["last"]
+
+
+def by_book(views: list[SimpleNamespace]) -> list[tuple[str, tuple, list, list]]:
+    """(key, names, [(sections, view)], missing) of every book in its own order; neighboring sections of one chapter share a row.
+
+    ``missing`` are the book's sections that no chapter here covers, as far as their titles are on record.
+    """
     groups = []
     for key, names in BOOKS.items():
-        found = sorted(((p.order, v.id, p.number, v) for v in views for p in v.places if p.book == key), key=lambda row: row[:3])
+        found = sorted(((p.order, v.id, p, v) for v in views for p in v.places if p.book == key), key=lambda row: row[:2])
+        places = [vars(row[2]) for row in found]
         rows = [list(group) for _, group in itertools.groupby(found, key=lambda row: row[1])]
-        groups.append((key, names, [(", ".join(number_ for *_, number_, _ in group), group[0][3]) for group in rows]))
+        listed = [([section for *_, p, _ in group for section in p.sections], group[0][3]) for group in rows]
+        known = titles().get(key, [])
+        missing = [(n, title) for n, e, title in known if not any(_within(e["first"], p) or _within(p["first"], e) for p in places)]
+        groups.append((key, names, listed, missing))
     return [g for g in groups if g[2]]
 
 
@@ -288,6 +379,17 @@ def pictures(folder: Path) -> list[SimpleNamespace]:
         caption = captions.get(path.name) or path.stem.replace("_", " ")
         found.append(SimpleNamespace(name=path.name, caption=caption, width=width, height=height))
     return found
+
+
+def over_time(figures: list[SimpleNamespace]) -> tuple[list[SimpleNamespace], list[SimpleNamespace]]:
+    """Figures of one thing at three or more steps (``samples_step_100.png``, ``…_epoch_2.png``) as sequences, and the other figures."""
+    groups: dict[tuple, list] = {}
+    for figure in figures:
+        if found := re.fullmatch(r"(.+)_(step|epoch|episode)_?(\d+)\.png", figure.name):
+            groups.setdefault((*found.groups()[:2], figure.width, figure.height), []).append((int(found[3]), figure))
+    kept = [(name, unit, sorted(frames, key=lambda f: f[0])) for (name, unit, *_), frames in sorted(groups.items()) if len(frames) > 2]
+    taken = {id(f) for *_, frames in kept for _, f in frames}
+    return [SimpleNamespace(name=n, unit=u, frames=f) for n, u, f in kept], [f for f in figures if id(f) not in taken]
 
 
 def curves(chapter: catalog.Chapter, folder: Path, figures: list[SimpleNamespace]) -> list[SimpleNamespace]:

@@ -130,11 +130,19 @@ def _markdown():
     return parser
 
 
+# How a paragraph begins that tells what the books say, and what was corrected: "**What the book says, and what holds.** …"
+CORRECTED = re.compile(r"\b(books?|B[1-5]|corrected|slips?|was wrong|holds)\b", re.I)
+
+
 class Prose:
-    """Renders the prose of one page; its headings continue the page's outline, which stands at ``level``, without a jump."""
+    """Renders the prose of one page; its headings continue the page's outline, which stands at ``level``, without a jump.
+
+    What begins in bold with a word about the books stands in a frame of class ``corrected``; the first has that for an id.
+    """
 
     def __init__(self, level: int = 1):
         self.base = self.level = level
+        self.corrected = False
 
     def __call__(self, text: str) -> str:
         """HTML of a Markdown text."""
@@ -144,7 +152,35 @@ class Prose:
                 if token.type == "heading_open":
                     self.level = min(max(int(token.tag[1]) - 2, 0) + self.base + 1, self.level + 1, 6)
                 token.tag = f"h{self.level}"
-        return _markdown().renderer.render(tokens, _markdown().options, {})
+        return _markdown().renderer.render(self._framed(tokens), _markdown().options, {})
+
+    def _framed(self, tokens: list) -> list:
+        """The tokens with a frame around what a page sets apart: from such a beginning to the next bold one, heading, or paragraph after a paragraph."""
+        from markdown_it.token import Token
+
+        framed, inside = [], False
+        for before, token, content in zip([None, *tokens], tokens, [*tokens[1:], None], strict=False):
+            opens = token.type == "paragraph_open" and token.level == 0
+            begins, lead = _lead(content) if opens else (False, "")
+            after = opens and before is not None and before.type == "paragraph_close"
+            if inside and not begins and (lead or after or token.type == "heading_open"):
+                framed.append(Token("html_block", "", 0, content="</div>\n"))
+                inside = False
+            if begins and not inside:
+                name = "" if self.corrected else ' id="corrected"'
+                framed.append(Token("html_block", "", 0, content=f'<div class="corrected"{name}>\n'))
+                inside = self.corrected = True
+            framed.append(token)
+        return [*framed, Token("html_block", "", 0, content="</div>\n")] if inside else framed
+
+
+def _lead(paragraph) -> tuple[bool, str]:
+    """Whether a paragraph tells what the books say, and the bold words that it begins with; a question says so by its answer."""
+    parts = [t for t in paragraph.children or [] if t.type != "text" or t.content]
+    if not parts or parts[0].type != "strong_open":
+        return False, ""
+    lead = " ".join(t.content for t in parts[1 : [t.type for t in parts].index("strong_close")])
+    return bool(CORRECTED.search(lead) or (lead.endswith("?") and re.search(r"\bbooks?\b|\bB[1-5]\b", paragraph.content))), lead
 
 
 def untitled(text: str) -> str:

@@ -1,5 +1,6 @@
 "use strict";
-// Search and the two orders of the index, plots with a read-out, large pictures. Every page says the same without it.
+// Search, filters and the two orders of the index, plots with a read-out, pictures over time, large pictures, buttons that copy.
+// Every page says the same without it.
 
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const make = (name, properties = {}, ...children) => {
@@ -10,17 +11,51 @@ const make = (name, properties = {}, ...children) => {
 
 // ── index ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+// A section such as "b5 4.7.2", or "4.7.2" of any book, is inside a place, or a place inside it.
+const section = /^(b\d\s+)?\d+(\.\d+)*$/;
+const meets = (wanted, place) => {
+  const [a, b] = section.exec(wanted)[1] ? [wanted.replace(/\s+/, " "), place] : [wanted, place.replace(/^b\d /, "")];
+  return a === b || a.startsWith(`${b}.`) || b.startsWith(`${a}.`);
+};
+
 function index() {
   const search = document.getElementById("search");
   if (!search) return;
+  const known = JSON.parse(document.getElementById("search-index").textContent);
   const count = document.getElementById("count"), resting = count.textContent;
-  const buttons = all(".switch button"), sections = all("[data-section]");
+  const buttons = all(".switch button"), sections = all("[data-section]"), rows = all("tr[data-key]"), chips = all("[data-filter]");
+  const visible = () => all("[data-section]:not([hidden]) tr[data-key]:not([hidden]), .sets tr[data-key]:not([hidden])");
+
+  // 2: in the names or the sections, 1: in the prose or the code, 0: not at all.
+  const rank = (entry, word) => {
+    if (section.test(word) && (/[.\s]/.test(word) ? entry.sections.some((place) => meets(word, place)) : entry.names.includes(word))) return 2;
+    if (section.test(word)) return 0;
+    return entry.names.includes(word) ? 2 : entry.words.includes(` ${word}`) ? 1 : 0;
+  };
   const filter = () => {
-    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const row of all("tr[data-search]")) row.hidden = !words.every((word) => row.dataset.search.includes(word));
-    for (const group of all(".group")) group.hidden = !group.querySelector("tr[data-search]:not([hidden])");
-    const shown = new Set(all("[data-section]:not([hidden]) tr[data-search]:not([hidden]) th a").map((a) => a.href)).size;
-    count.textContent = words.length ? `${shown} chapter${shown === 1 ? "" : "s"} found` : resting;
+    const words = search.value.toLowerCase().match(/b\d\s+\d[\d.]*|\S+/g)?.map((word) => word.replace(/\.+$/, "")).filter(Boolean) ?? [];
+    const chosen = {};
+    for (const chip of chips) if (chip.getAttribute("aria-pressed") === "true") (chosen[chip.dataset.filter] ??= []).push(chip.dataset.value);
+    const groups = Object.entries(chosen);
+    for (const row of rows) {
+      const entry = known[row.dataset.key];
+      row.rank = Math.min(2, ...words.map((word) => rank(entry, word)));
+      row.hidden = !row.rank || !groups.every(([name, values]) => values.some((value) => row.dataset[name]?.split(name === "book" ? " " : "\n").includes(value)));
+    }
+    const wanted = words.length > 0 || groups.length > 0;
+    for (const missing of all(".missing")) {
+      const lines = all(".line", missing);
+      for (const line of lines) line.hidden = !words.every((word) => line.textContent.toLowerCase().includes(word.replace(/^b\d\s+/, "")));
+      missing.hidden = groups.some(([name]) => name !== "book") || lines.every((line) => line.hidden);
+      missing.open = words.length > 0;
+    }
+    for (const group of all(".group")) {
+      const other = group.dataset.book && chosen.book && !chosen.book.includes(group.dataset.book);
+      group.hidden = other || !group.querySelector("tr[data-key]:not([hidden]), .missing:not([hidden])");
+    }
+    const shown = new Set(visible().map((row) => row.dataset.key)), sets = [...shown].filter((key) => key.startsWith("data/")).length;
+    const many = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+    count.textContent = wanted ? `${many(shown.size - sets, "chapter")}${sets ? ` and ${many(sets, "data set")}` : ""} found` : resting;
   };
   const order = (name) => {
     for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.view === name));
@@ -34,10 +69,27 @@ function index() {
       order(button.dataset.view);
     });
   }
+  for (const chip of chips) {
+    chip.addEventListener("click", () => {
+      chip.setAttribute("aria-pressed", String(chip.getAttribute("aria-pressed") !== "true"));
+      filter();
+    });
+  }
   search.addEventListener("input", filter);
+  search.addEventListener("keydown", (event) => {
+    const found = visible(), first = found.find((row) => row.rank === 2) ?? found[0];
+    if (event.key === "Enter" && first) location.href = first.querySelector("th a").href;
+    if (event.key === "Escape") { search.value = ""; filter(); }
+  });
+  addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || document.activeElement === search) return;
+    event.preventDefault();
+    search.focus();
+  });
   addEventListener("hashchange", fromAddress);
-  document.querySelector(".switch").hidden = false;
+  for (const part of all(".switch, .filters, #keys")) part.hidden = false;
   fromAddress();
+  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 
 // ── plots ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -202,24 +254,77 @@ function pictures() {
   });
 }
 
-// Who asked the system for less motion sees the first picture of an animation; the large picture plays it.
-function still() {
-  if (!matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+// Every animation can be stopped; for who asked the system for less motion it stands still from the start.
+function animations() {
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   for (const image of all('.picture img[src$=".gif"]')) {
-    const freeze = () => {
-      const canvas = make("canvas", { width: image.naturalWidth, height: image.naturalHeight });
-      canvas.getContext("2d").drawImage(image, 0, 0);
-      canvas.style.maxWidth = "100%";
-      image.hidden = true;
-      image.after(canvas);
+    const canvas = make("canvas", { hidden: true });
+    const button = make("button", { type: "button", className: "play" });
+    const play = (on) => {
+      if (!on) {
+        Object.assign(canvas, { width: image.naturalWidth, height: image.naturalHeight });
+        canvas.getContext("2d").drawImage(image, 0, 0);
+      }
+      canvas.hidden = on;
+      image.hidden = !on;
+      button.textContent = on ? "Stop" : "Play";
     };
-    image.complete && image.naturalWidth ? freeze() : image.addEventListener("load", freeze, { once: true });
+    const start = () => {
+      canvas.setAttribute("role", "img");
+      canvas.setAttribute("aria-label", image.alt);
+      image.after(canvas);
+      image.closest("figure").append(button);
+      button.addEventListener("click", () => play(!canvas.hidden));
+      play(!calm);
+    };
+    image.complete && image.naturalWidth ? start() : image.addEventListener("load", start, { once: true });
+  }
+}
+
+// One figure at several steps: a slider instead of links.
+function sequences() {
+  for (const figure of all(".sequence")) {
+    const links = all(".steps a", figure), picture = figure.querySelector("img"), caption = figure.querySelector("figcaption");
+    const slider = make("input", { type: "range", min: 0, max: links.length - 1, value: links.length - 1 });
+    const step = make("output");
+    const show = () => {
+      const link = links[slider.value];
+      picture.src = picture.parentElement.href = link.href;
+      picture.alt = caption.textContent = link.title;
+      step.textContent = link.textContent;
+      slider.setAttribute("aria-valuetext", `${figure.dataset.unit} ${link.textContent}`);
+    };
+    slider.addEventListener("input", show);
+    figure.querySelector(".steps").replaceWith(make("label", { className: "steps" }, `${figure.dataset.unit} `, step, slider));
+    show();
+  }
+}
+
+// ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function copies() {
+  for (const block of all(".commands pre")) {
+    const button = make("button", { type: "button", className: "copy", textContent: "Copy" });
+    button.setAttribute("aria-label", `Copy ${block.textContent}`);
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(block.textContent);
+        button.textContent = "Copied";
+      } catch { // a browser that does not let pages write: the text is selected instead
+        getSelection().selectAllChildren(block);
+        button.textContent = "Selected";
+      }
+      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    });
+    block.after(button);
   }
 }
 
 index();
+sequences();
 pictures();
-still();
+animations();
+copies();
 const data = document.getElementById("curves-data");
 if (data) {
   const series = JSON.parse(data.textContent);
