@@ -2,16 +2,19 @@
 
 import ast
 import inspect
+import io
 import json
 import os
 import subprocess
 import sys
+import wave
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dlbooks import UserError, catalog, fetch, params, runtime, stage
+import dlbooks
+from dlbooks import UserError, catalog, fetch, params, runtime, stage, wire
 from dlbooks.records import Records
 from dlbooks.run import Run, parameters_of
 from dlbooks.verify import digests
@@ -134,6 +137,73 @@ def test_predict_options_are_checked(trained, monkeypatch):
         stage.predict("mnist-softmax", [], None, ["tops=2"])
     with pytest.raises(UserError, match="mnist-softmax predict: top = 'many'"):
         stage.predict("mnist-softmax", ["a.png", "top=many"], None, [])
+
+
+STROKE = np.pad(np.zeros((40, 6), np.uint8), 20, constant_values=255)  # a one, dark on white
+
+
+def tone(samples=4000, rate=8000):
+    """The bytes of a wav file."""
+    with io.BytesIO() as buffer:
+        with wave.open(buffer, "wb") as file:
+            file.setparams((1, 2, rate, 0, "NONE", ""))
+            file.writeframes((8000 * np.sin(0.3 * np.arange(samples))).astype("<i2").tobytes())
+        return buffer.getvalue()
+
+
+def usual(use):
+    """An input that a chapter's model can be asked with."""
+    if use.takes in ("text", "numbers"):
+        assert use.example, "a text or numbers to begin with"
+        return use.example if use.takes == "text" else np.asarray(json.loads(use.example), np.float64)
+    return tone() if use.takes == "sound" else STROKE if use.takes == "gray picture" else np.stack([STROKE] * 3, -1)
+
+
+ODD = {
+    "text": [7, "\ud800", "x" * 30_000],
+    "numbers": [[], [np.nan] * 50, [[np.inf] * 5] * 50, "abc", [[1.0], [2.0, 3.0]], np.zeros((2, 2, 2)), np.full((50, 3), 1.0), np.full(50, 1e300)],
+    "sound": [b"", b"RIFF of no kind", tone(10), tone()[:30], 7],
+    "gray picture": [np.zeros((0, 9), np.uint8), STROKE / 255.0, np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), np.uint8)],
+    "picture": [np.zeros((0, 9, 3), np.uint8), np.zeros((9, 9, 3)), STROKE, np.zeros((9, 9, 4), np.uint8)],
+}
+
+
+def leaves(value):
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from leaves(part)
+    else:
+        yield value
+
+
+@pytest.mark.parametrize("name", [n for n, c in catalog.chapters().items() if c.exports])
+def test_answers(name):
+    """On the models of ``make repro``: one answer per input, of plain values and pictures; what cannot be used is refused in one line."""
+    if not (runtime.root() / "data" / "runs" / name / "export").exists():
+        pytest.skip(f"{name} is not trained here: make repro")
+    run = dlbooks.load(name)
+    use, answer = run.chapter.use, catalog.load(run.chapter).answer
+    first, second, *options = inspect.signature(answer).parameters.values()
+    assert (first.name, second.name) == ("run", "inputs")
+    assert all(o.kind is o.KEYWORD_ONLY and o.default is not o.empty and o.annotation is not o.empty for o in options)
+    wire.options_of(answer, name)()  # the defaults keep the limits
+    given = usual(use)
+    answers = answer(run, [given, given])
+    assert len(answers) == 2 and all(isinstance(a, dict) and a for a in answers)
+    for leaf in leaves(answers):
+        assert type(leaf) in (str, bool, int, float) or (isinstance(leaf, np.ndarray) and leaf.dtype == np.uint8 and leaf.ndim in (2, 3))
+    json.dumps(wire.plain(answers), allow_nan=False)
+    alone = run.predict(given)
+    assert alone.keys() == answers[0].keys()
+    for here, there in zip(leaves(alone), leaves(answers[1]), strict=True):  # rounded elsewhere in a product of more rows
+        if isinstance(here, float):
+            assert here == pytest.approx(there, rel=1e-3, abs=1e-5)
+        else:
+            assert np.array_equal(here, there) if isinstance(here, str) else np.abs(np.subtract(here, there, dtype=float)).max() <= 1
+    for odd in ODD[use.takes]:
+        with pytest.raises(UserError) as error:
+            answer(run, [given, odd])
+        assert "\n" not in str(error.value)
 
 
 def test_variants_are_valid():

@@ -6,6 +6,25 @@ This package imports nothing heavy: TensorFlow, MLflow, Prefect and DVC are load
 __version__ = "0.1.0"
 
 
+def load(name: str, *, alias: str = "", version: int = 0):
+    """A trained chapter: its ``Run`` with ``model``, ``metrics``, ``params``, ``records(…)``, ``predict(…)``, ``history`` and ``figures``.
+
+    By default what stands in ``data/runs``; with ``alias`` (``champion``, ``challenger``) or ``version`` that model of the MLflow registry. A chapter
+    that is not there is a ``UserError`` that says how to train it.
+    """
+    import os
+
+    from dlbooks import runtime
+
+    for key, value in runtime.QUIET.items():  # before TensorFlow is imported
+        os.environ.setdefault(key, value)
+    from dlbooks import registry, run
+
+    if version:
+        return registry.run(name, version=version)
+    return registry.run(name, alias) if alias else run.trained(name)
+
+
 class UserError(Exception):
     """A mistake of the person at the keyboard: shown as one line, without a traceback, exit code 2.
 

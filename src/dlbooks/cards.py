@@ -6,6 +6,7 @@ data set's file and from its record folder, so a page changes only with those.
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -379,8 +380,8 @@ def _fonts() -> tuple[str, ...]:
     return ("DejaVu Sans", next(f.name for f in font_manager.fontManager.ttflist if f.fname == found))  # a collection's first face
 
 
-def draw(records: Records, path: Path) -> tuple[str, int]:
-    """Writes the picture of ten samples; returns their split and number (0: nothing was drawn, no split has an example)."""
+def draw(records: Records, path: Path | io.BytesIO) -> tuple[str, int]:
+    """Writes the picture of ten samples, PNG; returns their split and number (0: nothing was drawn, no split has an example)."""
     import logging
     import warnings
 
@@ -390,7 +391,8 @@ def draw(records: Records, path: Path) -> tuple[str, int]:
 
     split, rows = samples(records)
     if rows:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(path, Path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # no font with Chinese characters here: they are drawn as boxes
             figures.save(picture(records.features, rows), path)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import numpy as np
 
 from dlbooks import UserError, images
@@ -48,3 +51,71 @@ def checked_picture(value, colors: bool) -> np.ndarray:
     if array.shape[0] * array.shape[1] > images.MAX_PIXELS:
         raise UserError(f"{array.shape[1]} × {array.shape[0]} pixels, at most {images.MAX_PIXELS / 1e6:.0f} megapixels are read")
     return array
+
+
+def ready(takes: str, given) -> tuple[list, bool]:
+    """Whatever a person gives in Python as ``answer`` takes it: the list of inputs, and whether there were several. ``takes`` is ``Use``'s."""
+    if takes == "numbers":
+        several = isinstance(given, list | tuple) and any(getattr(item, "ndim", 0) for item in given)
+        return [_array(item) for item in (given if several else [given])], several
+    several = isinstance(given, list | tuple)
+    if takes == "text":
+        return list(given) if several else [given], several
+    if takes == "sound":
+        return [_bytes(item) for item in (given if several else [given])], several
+    colors = takes == "picture"
+    if hasattr(given, "__array__") and not hasattr(given, "save"):
+        array = _array(given)
+        several = array.ndim == 4 or (array.ndim == 3 and array.shape[2] not in (1, 3, 4))
+        return [_picture(item, colors) for item in (array if several else [array])], several
+    if isinstance(given, str | Path) and Path(given).is_dir():
+        given, several = images.files([str(given)]), True
+    return [_picture(item, colors) for item in (given if several else [given])], several
+
+
+def _array(value) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise UserError("all rows must have the same number of columns") from None
+
+
+def _bytes(sound) -> bytes:
+    if isinstance(sound, str | Path):
+        path = Path(sound)
+        if not path.is_file():
+            raise UserError(f"{sound}: no such file")
+        if path.stat().st_size > images.MAX_BYTES:
+            raise UserError(f"{sound}: {path.stat().st_size / 1e6:,.0f} MB, at most {images.MAX_BYTES / 1e6:.0f} MB are read")
+        return path.read_bytes()
+    if isinstance(sound, bytes | bytearray | memoryview):
+        return bytes(sound)
+    raise UserError(f"a sound is a path or the bytes of a wav file, not {type(sound).__name__}")
+
+
+def _picture(one, colors: bool) -> np.ndarray:
+    """A path, a file's bytes, a PIL picture or an array of whole numbers 0 … 255 → uint8 ``[H, W, 3]`` with ``colors``, else ``[H, W]``."""
+    mode = "RGB" if colors else "L"
+    if isinstance(one, str | Path):
+        (file,) = images.files([str(one)])
+        return images.read(file, mode)
+    if isinstance(one, bytes | bytearray | memoryview):
+        return images.decode(bytes(one), "the picture", mode)
+    if not hasattr(one, "save"):
+        one = _pillow(_array(one))
+    with io.BytesIO() as buffer:  # the same way as a file's: upright, transparent parts white
+        one.save(buffer, "PNG", compress_level=1)
+        return images.decode(buffer.getvalue(), "the picture", mode)
+
+
+def _pillow(array: np.ndarray):
+    from PIL import Image
+
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    whole = array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255
+    if not whole or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise UserError(
+            f"a picture of {array.dtype} {list(array.shape)}: whole numbers 0 … 255 of the shape [height, width] or [height, width, 3] are right"
+        )
+    return Image.fromarray(array.astype(np.uint8))

@@ -199,7 +199,7 @@ def write(
     upstream's order. Examples wait on the disk, so a split may be larger than memory. A wrong example is a ``UserError`` naming split and
     position.
     """
-    from tqdm import tqdm
+    from dlbooks.status import Bar
 
     name = name.replace("-", "_")
     forks = sys.platform == "linux" and hasattr(os, "sched_getaffinity")
@@ -216,7 +216,7 @@ def write(
             spool.mkdir()
             total = len(examples) if hasattr(examples, "__len__") else None
             writer = _Writer(f"{name} {split}", features, examples if isinstance(examples, Rows) else None, spool)
-            with tqdm(total=total, desc=writer.where, unit="", leave=False, disable=None) as bar:
+            with Bar(total=total, desc=writer.where, unit="", leave=False, disable=None) as bar:
                 done, statistics = writer.run(examples, processes, bar.update)
             count = sum(len(sizes) for _, sizes in done)
             number = max(1, min(shards, count)) if split == "train" else 1
@@ -252,7 +252,7 @@ def write(
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass
+@dataclass(repr=False)
 class Records:
     """Reader of one record folder.
 
@@ -276,6 +276,21 @@ class Records:
             raise UserError(f"{self.folder} holds no records: run `dvc repro preprocess@{self.folder.name}`")
         digests.check(versions[-1], self._remedy, lambda name: name.endswith((".json", ".txt")))  # shards have checksums of their own
         return versions[-1]
+
+    def __repr__(self) -> str:
+        from dlbooks import cards
+
+        if not cards.here(self):
+            return f"<Records {self.folder.name}: none here>"
+        splits = ", ".join(f"{name} {entry['examples']:,}" for name, entry in self.info["splits"].items())
+        known = self.info["features"]
+        fields = ", ".join(f"{name} ({cards.describe(feature, known.get(name, {}))})" for name, feature in self.features.items())
+        return f"<Records {self.folder.name} {self.path.name}: {splits} · {fields}>"
+
+    def _repr_html_(self) -> str:
+        from dlbooks import notebook
+
+        return notebook.of_records(self)
 
     @property
     def _remedy(self) -> str:

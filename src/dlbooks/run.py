@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlbooks import UserError, catalog, devices, own, params, runtime
+from dlbooks import UserError, catalog, devices, own, params, runtime, status
 from dlbooks.records import Records
 
 if TYPE_CHECKING:
@@ -149,9 +150,7 @@ class Run:
 
     @contextlib.contextmanager
     def _bar(self, total: int, label: str, start: int = 0):
-        from tqdm import tqdm
-
-        bar = tqdm(total=total, initial=start, desc=f"{self.chapter.id} {label}", leave=False, disable=self.quiet or None, dynamic_ncols=True)
+        bar = status.Bar(total=total, initial=start, desc=f"{self.chapter.id} {label}", leave=False, disable=self.quiet or None, dynamic_ncols=True)
         self.bar = bar
         try:
             yield bar.update
@@ -174,6 +173,8 @@ class Run:
             self.series.setdefault(name, []).append((int(step), value))
         if self.tracker:
             self.tracker.flush()
+        if status.watched():
+            status.tell(step=int(step), values={name: points[-1][1] for name, points in self.series.items()})
         if self.bar is not None:
             self.bar.set_postfix({k: f"{float(v):.4g}" for k, v in values.items()}, refresh=False)
 
@@ -218,6 +219,7 @@ class Run:
     @cached_property
     def model(self):
         """The exported SavedModel, loaded once: its functions are attributes, ``run.model.serve(…)``."""
+        runtime.load_tensorflow()
         import tensorflow as tf
 
         return tf.saved_model.load(str(self.exported()))
@@ -228,6 +230,57 @@ class Run:
         if not path.exists():
             raise UserError(f"{self.id} has not been trained here: run `{own.command(self.chapter, self.swaps)}`")
         return path
+
+    # ── what a person does with a trained one ───────────────────────────────────────────────────────────────────────────────────
+
+    def predict(self, given, **options) -> dict | list[dict]:
+        """What the chapter answers: a dictionary for one input, a list of them for several, pictures as uint8 arrays.
+
+        ``chapter.use`` says what an input is. A picture may be a path, a file's bytes, a PIL picture or an array (also a batch of them), a sound a
+        path or the bytes of a wav file, a text a ``str``, numbers a list or an array. ``options`` are those of the chapter's ``answer``.
+        """
+        from dlbooks import inputs, wire
+
+        if self.chapter.use is None:
+            raise UserError(
+                f"{self.id} cannot be asked: {'it answers no single input' if self.chapter.exports else 'its result are numbers and pictures'}"
+            )
+        runtime.load_tensorflow()
+        module = catalog.load(self.chapter)
+        chosen = params.validate(wire.options_of(module.answer, self.id), options, self.id).model_dump()
+        ready, several = inputs.ready(self.chapter.use.takes, given)
+        answers = module.answer(self, ready, **chosen) if ready else []
+        return answers if several else answers[0]
+
+    @property
+    def history(self) -> dict[str, list[tuple[int, float]]]:
+        """The series that training logged: (step, value) points by name."""
+        found = {}
+        for path in sorted(self.out.glob("history/*.csv")):
+            with open(path, encoding="utf-8", newline="") as file:
+                found[path.stem] = [(int(step), float(value)) for step, value in itertools.islice(csv.reader(file), 1, None)]
+        return found
+
+    @property
+    def figures(self) -> dict:
+        """The figures by their files' names; a notebook shows them."""
+        from dlbooks.notebook import Figure
+
+        path = self.out / "figures" / "captions.json"
+        captions = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return {name: Figure(path.parent / name, caption) for name, caption in captions.items()}
+
+    def __repr__(self) -> str:
+        headline = self.chapter.headline
+        result = f"{headline} {self.metrics[headline]:.6g}" if self.metrics else "not trained"
+        return f"<Run {self.id} · {' · '.join(filter(None, (self.profile, self.variant, result)))}>"
+
+    def _repr_html_(self) -> str:
+        from dlbooks import notebook
+
+        return notebook.of_run(self)
+
+    # ── results ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def figure(self, name: str, figure, caption: str) -> None:
         """Saves a Matplotlib figure, a PIL picture or a uint8 array as ``figures/<name>``; the caption is its text for all readers."""
