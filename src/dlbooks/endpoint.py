@@ -75,14 +75,15 @@ class Endpoint:
         self.models: dict[str, Model] = {}
         self.watch = drift.Watch(self.use.takes)
         self.waiting: deque[Job] = deque()
-        self.busy = False
+        self.busy = self.settled = False
         self.thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     # ── models ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def ready(self) -> bool:
-        return bool(self.models)
+        """Whether every alias has been looked at and some model answers."""
+        return self.settled and bool(self.models)
 
     def load(self, alias: str) -> None:
         """Loads and warms the model that the alias names now, then puts it in the place of the old one, which finishes what it has begun."""

@@ -31,7 +31,7 @@ from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.responses import Response
 
-from dlbooks import UserError, __version__, catalog, params, runtime, wire
+from dlbooks import UserError, __version__, catalog, own, params, runtime, wire
 from dlbooks.endpoint import HERE, Endpoint, version
 from dlbooks.run import trained
 from dlbooks.statistics import size_of
@@ -160,6 +160,7 @@ async def _load_all(endpoints: dict[str, Endpoint], settings: Settings) -> None:
                 log.warning("%s", error)
             except Exception as error:
                 log.exception("%s: %s cannot be loaded: %s", endpoint.name, alias, error)
+        endpoint.settled = True
     if all(e.ready for e in endpoints.values()):
         log.info("ready")
 
@@ -546,14 +547,16 @@ def serve(chapters: list[str], settings: Settings, port: int, browser: bool = Fa
         logging.getLogger(noisy).setLevel(logging.WARNING)
     asked = chapters or [c.id for c in catalog.chapters().values() if c.use]
     for name in asked:
-        if not any(version(name, alias) for alias in settings.weights) and chapters:
-            trained(name)  # says what is missing: the chapter, or its training
-            raise UserError(f"{name} has no model with the alias {' or '.join(settings.weights)}")
-    asked = [name for name in asked if any(version(name, alias) for alias in settings.weights)]
-    if not asked:
-        raise UserError("nothing has been trained here: run `make repro`, or `dlbooks run mnist-cnn`")
+        own.stage(name)  # an unknown chapter and a taken port are named before anything heavy is imported
     listening = _listen(settings.host, port)
     port = listening.getsockname()[1]
+    here = [name for name in asked if any(version(name, alias) for alias in settings.weights)]
+    for name in chapters:
+        if name not in here:
+            trained(name)  # says so if it has not been trained
+            raise UserError(f"{name} has no model with the alias {' or '.join(settings.weights)}: `dlbooks models {name}` lists what there is")
+    if not here:
+        raise UserError("nothing has been trained here: run `make repro`, or `dlbooks run mnist-cnn`")
     runtime.load_tensorflow()
     import tensorflow as tf
 
@@ -562,8 +565,8 @@ def serve(chapters: list[str], settings: Settings, port: int, browser: bool = Fa
     url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
     if not _loopback(settings.host) and not settings.token:
         log.warning("anybody who reaches %s may ask: set DLBOOKS_TOKEN or --token", url)
-    app = application(asked, settings)
-    log.info("%s serves %s; Ctrl-C ends it", url, ", ".join(asked))
+    app = application(here, settings)
+    log.info("%s serves %s; Ctrl-C ends it", url, ", ".join(here))
     options = {"log_level": "warning", "access_log": False, "timeout_graceful_shutdown": int(settings.timeout) + 1, "timeout_keep_alive": 30}
     server = uvicorn.Server(uvicorn.Config(app, server_header=False, date_header=False, **options))
     for ending in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again when it has shut down: that is no failure
