@@ -16,13 +16,15 @@ def load(name: str, *, alias: str = "", version: int = 0):
 
     from dlbooks import runtime
 
-    for key, value in runtime.QUIET.items():  # before TensorFlow is imported
-        os.environ.setdefault(key, value)
-    from dlbooks import registry, run
+    for key in ("TF_CPP_MIN_LOG_LEVEL", "GRPC_VERBOSITY", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):  # before what reads them is imported
+        os.environ.setdefault(key, runtime.QUIET[key])
+    if alias or version:
+        from dlbooks import registry
 
-    if version:
-        return registry.run(name, version=version)
-    return registry.run(name, alias) if alias else run.trained(name)
+        return registry.run(name, alias or registry.CHAMPION, version or None)
+    from dlbooks.run import trained
+
+    return trained(name)
 
 
 class UserError(Exception):

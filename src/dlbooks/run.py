@@ -77,6 +77,7 @@ class Run:
         if name not in self.chapter.datasets:
             raise ValueError(f"{self.chapter.id} reads {name!r} but declares {self.chapter.datasets}")
         if name not in self._records:
+            runtime.load_tensorflow()
             mine = self.swaps.get(name, name)
             found = Records(self.data / "tfrecords" / mine, like=catalog.schema(catalog.dataset(name).declaration))
             if mine != name and (empty := [split for split, entry in found.info["splits"].items() if not entry["examples"]]):
