@@ -10,7 +10,7 @@ from dlbooks import UserError
 
 FORMATS = {"2": "ADPCM", "3": "floating point", "6": "A-law", "7": "µ-law", "17": "ADPCM", "49": "GSM", "85": "MP3", "65534": "extensible"}
 LONGEST = 600  # seconds of a file
-RATES = (1_000, 400_000)  # samples a second; a filter that resamples is as long as the larger rate
+RATES = (1_000, 192_000)  # samples a second; a filter that resamples is as long as the larger rate
 
 
 def read_wav(source: Path | str | bytes, wanted: int, least: int) -> np.ndarray:
