@@ -28,7 +28,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TagsContext
 from prefect.exceptions import TerminationSignal
 
-from dlbooks import tracking
+from dlbooks import status, tracking
 from dlbooks.run import Run, input_hashes, parameters_of, work_key
 
 HOURS = {"smoke": 0.25, "mini": 0.5, "book": 48}  # the longest a task may take
@@ -69,6 +69,7 @@ def export(run: Run, module) -> None:
 
 def timed(run: Run, name: str, work) -> None:
     started = time.monotonic()
+    status.enter(name)
     work()
     run.timing(**{name: time.monotonic() - started})
     if run.tracker:

@@ -98,11 +98,11 @@ def _words(error: Exception) -> str:
 
 def _wanted(source: Path, name: str, wants: Callable, patterns: str, top: bool, limit: int) -> Iterator[tuple[str, bytes]]:
     """Path and bytes of the wanted members, in the archive's order."""
-    from tqdm import tqdm
+    from dlbooks.status import Bar
 
     kind = _kind(source, name)
     walk = _zip_members if kind == ".zip" else _tar_members if kind.startswith(".tar") else _single
-    with tqdm(unit=" files", desc=name, leave=False, disable=None) as bar:
+    with Bar(unit=" files", desc=name, leave=False, disable=None) as bar:
         seen = set()
         for number, (path, fault, size, read) in enumerate(walk(source, name, kind, limit)):
             where = f"{name}: member {path[:120]!r}"

@@ -1,10 +1,16 @@
-"""What a rebuild shows: stages as they end, the chapters' results beside the book's, what failed and why."""
+"""What a rebuild shows: what runs and how far it is, stages as they end, the chapters' results beside the book's, what failed and why."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from dlbooks import catalog, fleet, ledger, own, runtime
+from dlbooks import catalog, fleet, ledger, own, runtime, status
 from dlbooks.plan import Plan
 
 FAREWELL = """
@@ -13,16 +19,32 @@ Done in {seconds:.0f} s. Look further:
   make ui                              its runs in MLflow and Prefect
   .venv/bin/dlbooks show mnist-cnn     theory, parameters and results of one chapter
   .venv/bin/dlbooks predict mnist-cnn digit.png     use what was trained"""
+FIRST, MOST = 30.0, 600.0  # seconds until a line about a stage that still runs, where there is no table; the longest gap to the next
+
+
+def interactive(console, plain: bool = False) -> bool:
+    """Whether a table that changes in place makes sense: not in a log, in CI or on a terminal that cannot move its cursor."""
+    return console.is_terminal and not (plain or console.is_dumb_terminal or os.environ.get("CI"))
 
 
 class Board:
-    """What a rebuild shows: on a terminal a line per running stage, else a line per stage that ended."""
+    """What a rebuild shows: on a terminal a table of the running stages below a line per stage that ended, else these lines alone,
+    and now and then one about a stage that takes long.
 
-    def __init__(self, console, todo: Plan):
+    ``folder`` holds the status files of the stages on this machine, ``jobs`` run at a time. Where stages run in this very process (``alone``),
+    what they print goes to ``log`` while the table stands.
+    """
+
+    def __init__(self, console, todo: Plan, folder: Path, jobs: int = 1, plain: bool = False, log: Path | None = None):
         from rich.live import Live
 
-        self.console, self.todo, self.ended_count, self.began, self.shown = console, todo, 0, time.monotonic(), 0.0
-        self.live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+        self.console, self.todo, self.folder, self.jobs, self.log, self.began = console, todo, folder, jobs, log, time.monotonic()
+        self.outcomes: dict[str, fleet.Outcome] = {}
+        self.seen: dict[str, float] = {}  # running stage → when it was first seen
+        self.due: dict[str, float] = {}  # running stage → its seconds at the next line
+        self.shown = 0.0
+        through = {"redirect_stdout": log is None, "redirect_stderr": log is None}
+        self.live = Live(console=console, auto_refresh=False, transient=True, **through) if interactive(console, plain) else None
 
     def __enter__(self):
         if self.live:
@@ -30,22 +52,181 @@ class Board:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self) -> None:
+        """Takes the table away."""
         if self.live:
             self.live.stop()
 
     def ended(self, outcome: fleet.Outcome) -> None:
-        self.ended_count += 1
-        how = outcome.result.get("how", "failed")
+        self.outcomes[outcome.stage] = outcome
+        self.shown = 0.0  # the table no longer holds
+        how = "failed" if outcome.error else outcome.result.get("how", "")
         words = f"{outcome.result['seconds']:6.1f} s" if how == "ran" else f"{how:>8}"
         mark = "[red]✗[/]" if outcome.error else "[green]✓[/]"
         value = outcome.error or headline(outcome)
-        self.console.print(f"{mark} {self.ended_count:3}/{len(self.todo.stages)} {words}  {outcome.stage}  {value}", soft_wrap=True)
+        self.console.print(f"{mark} {len(self.outcomes):3}/{len(self.todo.stages)} {words}  {outcome.stage}  {value}", soft_wrap=not self.live)
 
-    def show(self, pools: fleet.Pools) -> None:
-        """Once a second, on a terminal: what runs."""
-        if self.live and time.monotonic() > self.shown + 1:
-            self.shown = time.monotonic()
-            self.live.update(f"{self.shown - self.began:5.0f} s  running: {', '.join(pools.begun()) or 'waiting for a worker'}")
+    def show(self, begun: Callable[[], list[str]]) -> None:
+        """Once a second: what runs, given the names of the stages that were begun, as far as anybody here knows what they do."""
+        now = time.monotonic()
+        if now < self.shown + 1:
+            return
+        self.shown = now
+        told = status.read(self.folder)
+        names = [n for n in begun() if n not in self.outcomes]
+        self.seen = {n: self.seen.get(n, now) for n in names}
+        running = {n: (now - self.seen[n], told.get(n, {})) for n in names}
+        if self.live:
+            self.live.update(table(running, self), refresh=True)
+            return
+        for name, (spent, entries) in running.items():
+            if spent >= self.due.get(name, FIRST):
+                self.due[name] = spent + min(max(spent, FIRST), MOST)
+                expected = self.todo.seconds.get(name)
+                words = [f"{span(spent)}" + (f" of about {span(expected)}" if expected and expected > spent else ""), entries.get("state", "running")]
+                self.console.print(f"…  {name}  {', '.join(filter(None, [*words, progress(entries)]))}", soft_wrap=True)
+
+    def left(self) -> float | None:
+        """Seconds until the end, as far as the plan's expectations and the pace so far tell; None where they cannot."""
+        now, rest = time.monotonic(), [s for s in self.todo.stages if s not in self.outcomes]
+        if not rest or not self.todo.seconds or not (self.seen or self.outcomes):
+            return None
+        expected = {s: max(self.todo.seconds.get(s, 1.0) - (now - self.seen[s] if s in self.seen else 0.0), 0.0) for s in rest}
+        after = Plan(rest, {s: [n for n in self.todo.needs[s] if n in expected] for s in rest}, {}, expected).bound(self.jobs)
+        done = self.todo.bound(self.jobs) - after
+        pace = (now - self.began) / done if self.outcomes and done > 5 else 1.0  # two trainings side by side take longer than one alone
+        return after * min(max(pace, 1.0), 4.0)
+
+    @contextlib.contextmanager
+    def alone(self, spent: Callable[[], dict[str, float]]) -> Iterator[None]:
+        """Goes around DVC while it runs stages one by one: a thread shows what they tell.
+
+        ``spent`` gives the seconds of the stages that have ended.
+        """
+        over, kept = threading.Event(), None
+        own_file = self.folder / f"{os.getpid()}.json"
+
+        def look() -> None:
+            took = spent()
+            for name in [s for s in self.todo.stages if s in took and s not in self.outcomes] if self.live else []:
+                self.ended(fleet.Outcome(name, {"how": "ran", "seconds": took[name], "metrics": ledger.here(name)}))
+            self.show(lambda: list(status.read(self.folder)))
+
+        def watch() -> None:
+            while not over.wait(0.5):
+                with contextlib.suppress(ValueError):  # a file that a stage is just writing
+                    look()
+
+        os.environ["DLBOOKS_STATUS"] = str(own_file)
+        if self.live:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            os.environ["DLBOOKS_LOG"] = str(self.log)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            kept = os.dup(1), os.dup(2)
+            self.console.file = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
+            with open(self.log, "w") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+            look()
+            os.environ.pop("DLBOOKS_STATUS")
+            own_file.unlink(missing_ok=True)
+            if kept:
+                self.close()
+                sys.stdout.flush()
+                sys.stderr.flush()
+                for number, descriptor in enumerate(kept, 1):
+                    os.dup2(descriptor, number)
+                    os.close(descriptor)
+                self.console.file.close()
+                self.console.file = None
+                os.environ.pop("DLBOOKS_LOG")
+
+
+def span(seconds: float) -> str:
+    """``8 s``, ``2:05``, ``1:02:05``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def amount(number: float) -> str:
+    """``812``, ``1.2 k``, ``34 M``."""
+    for factor, letter in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
+        if number >= factor:
+            return f"{number / (1e3 if factor == 1e4 else factor):.3g}{letter}"
+    return f"{number:.3g}" if number < 10 else f"{number:.0f}"
+
+
+def progress(entries: dict) -> str:
+    """How far a stage is: step, time left, newest values, rate."""
+    words = []
+    if entries.get("total") or entries.get("done"):
+        unit = entries.get("unit", "").strip()
+        unit = {"it": "", "B": "B"}.get(unit, f" {unit}".rstrip())
+        label = entries.get("label", "").removeprefix(entries.get("stage", "").rpartition("@")[2]).strip()
+        of = f"/{amount(entries['total'])}" if entries.get("total") else ""
+        words.append(f"{label} {amount(entries['done'])}{of}{unit}".strip())
+        if entries.get("left") is not None:
+            words.append(f"{span(entries['left'])} left")
+        values = entries.get("values", {})
+    else:
+        values = entries.get("values", {})
+        words += [f"step {entries['step']}"] if "step" in entries and entries.get("state") == "training" else []
+    words += [f"{name} {value:.4g}" for name, value in list(values.items())[:2]]
+    if entries.get("rate"):
+        words.append(f"{amount(entries['rate'])}{unit}/s" if entries["rate"] >= 1 else f"{amount(1 / entries['rate'])} s each")
+    return " · ".join(words)
+
+
+def table(running: dict[str, tuple[float, dict]], shown: Board):
+    """The running stages, and below them how far the whole is."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    wide = shown.console.width
+    grid = Table(box=None, pad_edge=False, show_header=False, expand=True)
+    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=max(14, wide // 3), style="bold")
+    if wide >= 60:
+        grid.add_column(no_wrap=True, style="cyan")
+    grid.add_column(no_wrap=True, justify="right")
+    if wide >= 80:
+        grid.add_column(no_wrap=True, style="dim", justify="right")
+    grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for name, (spent, entries) in running.items():
+        state, how = entries.get("state", "running"), Text(progress(entries))
+        expected = shown.todo.seconds.get(name)
+        about = f"of {span(expected)}" if expected and expected >= spent else ""
+        if wide >= 60:
+            cells = (name, state, span(spent), *([about] if wide >= 80 else []), how)
+        else:
+            cells = (name, span(spent), how if how.plain else Text(state))
+        grid.add_row(*cells)
+    count, total = len(shown.outcomes), len(shown.todo.stages)
+    length = min(24, max(6, wide - 56))
+    part = round(length * count / max(total, 1))
+    foot = Text.assemble(("━" * part, "green"), ("━" * (length - part), "dim"), f" {count}/{total} stages · {span(time.monotonic() - shown.began)}")
+    if (left := shown.left()) is not None and left >= 1:
+        foot.append(f" · about {span(left)} left")
+    failed = sum(bool(o.error) for o in shown.outcomes.values())
+    if failed:
+        foot.append(f" · {failed} failed", "red")
+    if not running:
+        foot.append(" · waiting for a worker" if shown.jobs > 1 else " · starting")
+    foot.no_wrap, foot.overflow = True, "ellipsis"
+    return Group(grid, foot)
 
 
 def headline(outcome: fleet.Outcome) -> str:
@@ -53,6 +234,21 @@ def headline(outcome: fleet.Outcome) -> str:
     metrics = outcome.result.get("metrics")
     name = own.stage(outcome.stage).found.declaration.headline if metrics else ""
     return f"[dim]{name} {metrics[name]:.5g}[/]" if name else ""
+
+
+def outcomes(todo: Plan, failed: dict[str, str], spent: dict[str, float]) -> dict[str, dict]:
+    """How every stage of a plan ended, given the seconds of those that ran, for scripts: ``ran``, ``cached`` (DVC knew the result), ``failed`` or ``blocked`` by one that failed."""
+    blocked = {s: name for name in failed for s in todo.readers(name)}
+    found = {}
+    for name in todo.stages:
+        took = spent.get(name)
+        how = "failed" if name in failed else "blocked" if name in blocked else "cached" if took is None else "ran"
+        error = failed.get(name) or (f"{blocked[name]} failed" if name in blocked else None)
+        found[name] = {"how": how, "seconds": took if how == "ran" else None, "headline": None, "error": error}
+        if how in ("ran", "cached") and (name in catalog.chapters() or name in own.stages()):
+            measured, headline = ledger.here(name), own.stage(name).found.declaration.headline
+            found[name]["headline"] = {headline: measured.get(headline)}
+    return found
 
 
 def summary(todo: Plan, failed: dict[str, str]) -> str:
@@ -79,7 +275,7 @@ def artifact(client, todo: Plan, failed: dict[str, str]) -> None:
     client.create_artifact(ArtifactCreate(key="rebuild", type="markdown", description=words, data=data, flow_run_id=run and run.id))
 
 
-def table(console, spent: dict[str, float]) -> None:
+def results(console, spent: dict[str, float]) -> None:
     """Chapter, metric, measured, the book's number, seconds."""
     from rich.table import Table
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +24,31 @@ Data = Annotated[
     str, typer.Option("--data", metavar="[DATA SET=]MINE", help="A data set of your own in place of the chapter's, see `dlbooks data add`.")
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a parameter; may be repeated.")]
+
+
+Plain = Annotated[bool, typer.Option("--plain", help="Lines instead of a table that changes in place; so it is in logs and CI anyway.")]
+
+
+@contextlib.contextmanager
+def document(as_json: bool) -> Iterator[dict]:
+    """With ``--json``, standard output is one JSON document: the dictionary that the block fills, or ``{"error": …}``; words go to standard error."""
+    found: dict = {}
+    if not as_json:
+        yield found
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)  # what other programs and C++ print, too
+    try:
+        yield found
+    except UserError as error:
+        found["error"] = str(error)
+        raise
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+        print(json.dumps(found, indent=2, ensure_ascii=False), flush=True)
 
 
 @app.callback()
@@ -125,6 +152,8 @@ def repro(
     ] = None,
     keep_going: Annotated[bool, typer.Option(help="After a failure, still run what does not depend on it.")] = True,
     profile: Annotated[str, typer.Option(help="`mini` or `book`; another one than in params.yaml is rebuilt in a checkout of its own.")] = "",
+    plain: Plain = False,
+    as_json: Json = False,
 ):
     """Rebuild what changed: DVC says what is stale, Prefect's workers run it in parallel, dvc.lock is the one of `dvc repro`."""
     from dlbooks import rebuild
@@ -134,7 +163,9 @@ def repro(
         raise UserError("--pool takes CLASS=POOL, and the class cpu is needed: --pool cpu=cpu --pool gpu=gpu")
     if profile and profile not in params.PROFILES:
         raise UserError(f"profile {profile!r} is unknown: it is one of {', '.join(params.PROFILES)}")
-    raise typer.Exit(rebuild.repro(targets or [], force, jobs, pools, keep_going, profile))
+    with document(as_json) as found:
+        code = rebuild.repro(targets or [], force, jobs, pools, keep_going, profile, plain, found if as_json else None)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -171,9 +202,11 @@ def run(
     set_: Set = None,
     data: Data = "",
     force: Annotated[bool, typer.Option(help="Run although nothing changed.")] = False,
+    plain: Plain = False,
+    as_json: Json = False,
 ):
     """Run one chapter: its DVC stage, or, with another profile, variant or parameters, a DVC experiment that leaves the checkout alone."""
-    from dlbooks import own, rebuild
+    from dlbooks import ledger, own, rebuild
 
     overrides = params.assignments([*(set_ or []), *(words or [])])
     values = params.read(runtime.root() / "params.yaml")
@@ -181,11 +214,22 @@ def run(
     if profile and profile not in params.PROFILES:
         raise UserError(f"profile {profile!r} is unknown: it is one of {', '.join(params.PROFILES)}")
     stage = own.enlisted(found, data, add=True) if data else own.Stage(found)
-    if not (overrides or variant or (profile and profile != values["profile"])):
-        raise typer.Exit(rebuild.repro([stage.id], force))
-    from dlbooks import experiment
+    chosen = profile or values["profile"]
+    with document(as_json) as answer:
+        from dlbooks import experiment
 
-    raise typer.Exit(experiment.run(stage, values, profile or values["profile"], variant or [], overrides))
+        if overrides or variant or chosen != values["profile"]:
+            runs: list[dict] = []
+            code = experiment.run(stage, values, chosen, variant or [], overrides, plain, runs if as_json else None)
+            answer |= runs[0] if len(runs) == 1 else {"runs": runs}
+        else:
+            summary: dict = {}
+            code = rebuild.repro([stage.id], force, plain=plain, summary=summary)
+            if as_json:
+                kept = ledger.here(stage.id)
+                answer |= {**experiment.result(stage, chosen), "metrics": kept, "output": str(runtime.root() / "data" / "runs" / stage.id)}
+                answer |= {"how": summary["stages"].get(stage.id, {}).get("how", "unchanged")}
+    raise typer.Exit(code)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

@@ -130,10 +130,10 @@ class _Meter:
     """What the files in transfer share: the progress bar, the limit of their bytes, their rates, and the word to stop."""
 
     def __init__(self, dataset: catalog.DataSet):
-        from tqdm import tqdm
+        from dlbooks.status import Bar
 
         self.limit = dataset.limit
-        self.bar = tqdm(unit="B", unit_scale=True, unit_divisor=1024, desc=dataset.id, leave=False, disable=None)
+        self.bar = Bar(unit="B", unit_scale=True, unit_divisor=1024, desc=dataset.id, leave=False, disable=None)
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.sizes: dict[Path, list[int]] = {}  # file → bytes here, bytes expected

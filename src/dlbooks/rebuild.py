@@ -12,25 +12,35 @@ import tempfile
 import time
 from pathlib import Path
 
-from dlbooks import UserError, board, catalog, fleet, ledger, own, runtime, services, sync, tracking, warm, workspace
+from dlbooks import UserError, board, catalog, fleet, ledger, own, runtime, services, sync, tracking, warm, worker, workspace
 from dlbooks.plan import Plan, expected, plan
 
 LOCAL = "local"  # the pool of a rebuild's own worker
 
 
 def repro(
-    targets: list[str], force: bool = False, jobs: int = 0, pools: dict[str, str] | None = None, keep_going: bool = True, profile: str = ""
+    targets: list[str],
+    force: bool = False,
+    jobs: int = 0,
+    pools: dict[str, str] | None = None,
+    keep_going: bool = True,
+    profile: str = "",
+    plain: bool = False,
+    summary: dict | None = None,
 ) -> int:
     """Rebuilds what changed, all or ``targets`` with what they need. Returns the exit code.
 
     ``jobs`` stages run at a time (default: as many as pay here); with 1, DVC runs them one by one. ``pools`` sends them to the work pools of a Prefect
-    server instead, by hardware class: ``{"cpu": "cpu", "gpu": "gpu"}``. A ``profile`` that is not the checkout's is rebuilt elsewhere.
+    server instead, by hardware class: ``{"cpu": "cpu", "gpu": "gpu"}``. A ``profile`` that is not the checkout's is rebuilt elsewhere. ``plain`` shows
+    lines where a terminal would get a table. ``summary`` is filled with what ran: ``{"stages": {name: {"how", "seconds", "headline", "error"}}, "seconds"}``.
     """
     from rich.console import Console
 
     if profile and profile != runtime.profile_of(runtime.root() / "params.yaml"):
-        return elsewhere(profile, targets, force, jobs, pools, keep_going)
+        return elsewhere(profile, targets, force, jobs, pools, keep_going, plain, summary)
 
+    summary = {} if summary is None else summary
+    summary |= {"stages": {}, "seconds": 0.0}
     console = Console(highlight=False)
     began = time.monotonic()
     if sync.write():
@@ -52,17 +62,14 @@ def repro(
         if not todo.stages:
             console.print(f"[green]Nothing changed:[/] data and {len(catalog.chapters())} chapters are up to date.")
             return 0
-        console.print(f"{len(todo.stages)} stages to run: {', '.join(todo.stages)}")
+        console.print(f"{len(todo.stages)} stage{'s' * (len(todo.stages) != 1)} to run: {', '.join(todo.stages)}")
         forget_seconds(todo.stages)
         jobs = jobs or fitting_jobs()
         if pools or (jobs > 1 and len(todo.stages) > 2):
-            failed = parallel(repo, todo, set(targets or todo.stages) if force else set(), jobs, pools, keep_going, console)
+            with board.Board(console, todo, workspace.statuses(), jobs, plain) as shown:
+                failed = parallel(repo, todo, set(targets or todo.stages) if force else set(), jobs, pools, keep_going, shown)
         else:
-            with helpers(any(s in trained for s in todo.stages)):
-                if not force or set(todo.stages) - set(targets):
-                    repo.reproduce(targets=targets or None, force=force and not targets)
-                if force and targets:
-                    repo.reproduce(targets=targets, force=True, single_item=True)
+            one_by_one(repo, todo, targets, force, any(s in trained for s in todo.stages), console, plain)
         for name in todo.stages:
             if name in trained and name not in failed and f"chapter {name}" not in seconds() and ledger.here(name):
                 tracking.restored(name)
@@ -73,7 +80,9 @@ def repro(
         raise UserError(message) from None
     finally:
         sync.sort_lock()
-    board.table(console, seconds())
+        summary["seconds"] = round(time.monotonic() - began, 2)
+    summary["stages"] = board.outcomes(todo, failed, spent(todo.stages))
+    board.results(console, seconds())
     for line in board.differences():
         console.print(f"[yellow]{line}[/]")
     if failed:
@@ -83,14 +92,44 @@ def repro(
     return 0
 
 
-def elsewhere(profile: str, targets: list[str], force: bool, jobs: int, pools: dict[str, str] | None, keep_going: bool) -> int:
+def one_by_one(repo, todo: Plan, targets: list[str], force: bool, training: bool, console, plain: bool) -> None:
+    """Has DVC itself run a plan in this checkout. On a terminal the table stands in for what the stages print, which goes to a log."""
+    from dvc.exceptions import DvcException
+
+    log = workspace.folder() / "logs" / "one-by-one.log"
+    with (
+        tempfile.TemporaryDirectory(prefix="dlbooks-") as folder,
+        board.Board(console, todo, Path(folder), 1, plain, log) as shown,
+        shown.alone(lambda: spent(todo.stages)),
+    ):
+        try:
+            with helpers(training):
+                if not force or set(todo.stages) - set(targets):
+                    repo.reproduce(targets=targets or None, force=force and not targets)
+                if force and targets:
+                    repo.reproduce(targets=targets, force=True, single_item=True)
+        except DvcException as error:
+            if shown.live and (said := worker.last_words()) and "exited with 130" not in dvc_message(error):
+                raise UserError(f"{said.removeprefix('error: ')} (what the stages printed stands in {log.relative_to(runtime.home())})") from None
+            raise
+
+
+def elsewhere(
+    profile: str, targets: list[str], force: bool, jobs: int, pools: dict[str, str] | None, keep_going: bool, plain: bool, summary: dict | None
+) -> int:
     """Rebuilds another profile in a checkout of its own, ``.dlbooks/rebuild/<profile>``: DVC's cache and MLflow's store are this one's, ``dvc.lock`` is not."""
     root = workspace.folder() / profile
     workspace.unpacked(workspace.snapshot(profile), root)
     words = [*targets, "--jobs", str(jobs), *(["--force"] if force else []), *([] if keep_going else ["--no-keep-going"])]
     words += [w for name, pool in (pools or {}).items() for w in ("--pool", f"{name}={pool}")]
     environment = {**os.environ, "DLBOOKS_HOME": str(runtime.home()), "DLBOOKS_PYTHON": sys.executable, "PYTHONPATH": str(root / "src")}
-    return subprocess.call([sys.executable, "-m", "dlbooks.cli", "repro", *words], cwd=root, env=environment)
+    words += ["--plain"] if plain else []
+    command = [sys.executable, "-m", "dlbooks.cli", "repro", *words]
+    if summary is None:
+        return subprocess.call(command, cwd=root, env=environment)
+    done = subprocess.run([*command, "--json"], cwd=root, env=environment, stdout=subprocess.PIPE, text=True)
+    summary |= json.loads(done.stdout or "{}")
+    return done.returncode
 
 
 def fitting_jobs() -> int:
@@ -103,7 +142,7 @@ def fitting_jobs() -> int:
     return max(1, min(cores + (cores > 1), int(gigabytes / 1.5), 16)) if hasattr(os, "fork") else 1
 
 
-def parallel(repo, todo: Plan, forced: set[str], jobs: int, pools: dict[str, str] | None, keep_going: bool, console) -> dict[str, str]:
+def parallel(repo, todo: Plan, forced: set[str], jobs: int, pools: dict[str, str] | None, keep_going: bool, shown) -> dict[str, str]:
     """Has workers run a plan, merges their entries into ``dvc.lock`` and brings the outputs here. Returns the stages that failed, with reasons."""
     import httpx
     from dvc.repo import lock_repo
@@ -124,7 +163,7 @@ def parallel(repo, todo: Plan, forced: set[str], jobs: int, pools: dict[str, str
         def hardware(name: str) -> str:
             return own.stage(name).found.declaration.hardware if book and "@" not in name and name != "report" else "cpu"
 
-        with crew(jobs, pools) as client, board.Board(console, todo) as shown:
+        with crew(jobs, pools) as client:
 
             def done(outcome: fleet.Outcome) -> None:
                 shown.ended(outcome)
@@ -135,13 +174,14 @@ def parallel(repo, todo: Plan, forced: set[str], jobs: int, pools: dict[str, str
 
             crews = fleet.Pools(client, pools or {"cpu": LOCAL})
             try:
-                failed = fleet.follow(todo, crews, hardware, parameters, done, keep_going, lambda: shown.show(crews))
+                failed = fleet.follow(todo, crews, hardware, parameters, done, keep_going, lambda: shown.show(crews.begun))
             except httpx.HTTPError as error:
                 raise UserError(f"Prefect server {client.api_url} does not answer ({error}): run the command again, it goes on from here") from None
             except BaseException:
                 crews.cancel()
                 raise
             finally:
+                shown.close()
                 bring(repo, todo, shared)
             board.artifact(client, todo, failed)
     return failed
@@ -283,6 +323,12 @@ def seconds() -> dict[str, float]:
     """Seconds of every stage that was run in this checkout, not restored."""
     path = seconds_file()
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def spent(stages: list[str]) -> dict[str, float]:
+    """Seconds of those of ``stages`` that were run here."""
+    known = seconds()
+    return {name: known[command(name)] for name in stages if command(name) in known}
 
 
 def seconds_file() -> Path:

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from dlbooks import UserError, catalog, params, runtime
+from dlbooks import UserError, catalog, params, runtime, status
 
 
 def fetch(name: str) -> None:
@@ -180,6 +180,10 @@ def main(argv: list[str]) -> int:
     end_with(os.environ.pop("DLBOOKS_CLIENTS", ""))
     actions = {"fetch": fetch, "preprocess": preprocess, "chapter": chapter, "direct": direct, "report": report, "flow": flow}
     began = time.monotonic()
+    if argv[0] in ("fetch", "preprocess"):
+        status.begin("@".join(argv), argv[0])
+    elif argv[0] in ("chapter", "report"):
+        status.begin(argv[-1], argv[0])
     try:
         actions[argv[0]](*argv[1:])
     except UserError as error:
@@ -196,6 +200,9 @@ def main(argv: list[str]) -> int:
             print(f"error: {words}", file=sys.stderr, flush=True)
             return 2
         raise
+    finally:
+        if argv[0] not in ("direct", "flow"):
+            status.end()
     if argv[0] not in ("direct", "flow"):
         note_seconds(" ".join(argv), time.monotonic() - began)
     return 0

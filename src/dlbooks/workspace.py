@@ -36,6 +36,13 @@ def folder() -> Path:
     return path
 
 
+def statuses() -> Path:
+    """Where the stages that run on this machine tell what they do (``status``)."""
+    path = folder() / "status"
+    path.mkdir(exist_ok=True)
+    return path
+
+
 # ── snapshots ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -210,6 +217,7 @@ def run(stage: str, digest: str, entries: dict[str, dict], producers: list[str],
         os.chdir(root)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # a stage's `python3` is found at once, past version managers
         os.environ.update(runtime.QUIET, DLBOOKS_HOME=str(runtime.home()), DLBOOKS_SECONDS=str(spent), DLBOOKS_PYTHON=sys.executable, PATH=path)
+        os.environ["DLBOOKS_STATUS"] = str(statuses() / f"{root.name}.json")
         entry, how = reproduced(root, stage, producers, force, shared)
         if how == "ran" and not spent.exists():
             how = "restored"
