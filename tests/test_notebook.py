@@ -117,6 +117,16 @@ def test_not_trained_says_how(tmp_path, monkeypatch):
         dlbooks.load("mnist-cnn")
 
 
+def test_a_version_of_the_registry(monkeypatch):
+    from dlbooks import registry
+
+    asked = []
+    monkeypatch.setattr(registry, "run", lambda *given: asked.append(given))
+    dlbooks.load("mnist-cnn", alias="challenger")
+    dlbooks.load("mnist-cnn", version=3)
+    assert asked == [("mnist-cnn", "challenger", None), ("mnist-cnn", "champion", 3)]
+
+
 @trained
 def test_what_a_notebook_shows(tmp_path):
     run = dlbooks.load("mnist-cnn")

@@ -9,8 +9,8 @@ __version__ = "0.1.0"
 def load(name: str, *, alias: str = "", version: int = 0):
     """A trained chapter: its ``Run`` with ``model``, ``metrics``, ``params``, ``records(…)``, ``predict(…)``, ``history`` and ``figures``.
 
-    By default what stands in ``data/runs``; with ``alias`` (``champion``, ``challenger``) or ``version`` that model of the MLflow registry. A chapter
-    that is not there is a ``UserError`` that says how to train it.
+    By default what stands in ``data/runs``; with ``alias`` (``champion``, ``challenger``) or ``version`` that model of the MLflow registry, which has
+    neither history nor figures: these are the MLflow run's. A chapter that is not there is a ``UserError`` that says how to train it.
     """
     import os
 
@@ -19,6 +19,7 @@ def load(name: str, *, alias: str = "", version: int = 0):
     for key in ("TF_CPP_MIN_LOG_LEVEL", "GRPC_VERBOSITY", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):  # before what reads them is imported
         os.environ.setdefault(key, runtime.QUIET[key])
     if alias or version:
+        runtime.load_tensorflow()
         from dlbooks import registry
 
         return registry.run(name, alias or registry.CHAMPION, version or None)
