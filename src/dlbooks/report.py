@@ -81,7 +81,7 @@ def build(folder: Path, *, runs: Path | None = None, results: dict | None = None
     site = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     sets = [data_view(d, data, folder / "data") for d in catalog.datasets().values() if not d.own]
     names = {"views": views, "sets": sets, "search": search_index(views, sets)}
-    site.filters |= {"number": number, "inline": prose.inline, "size": cards.size, "span": cards.span}
+    site.filters |= {"number": number, "inline": prose.inline, "marked": prose.marked, "size": cards.size, "span": cards.span}
     site.tests["chinese"] = lambda text: re.search("[\u4e00-\u9fff]", text) is not None
     site.globals |= {"books": BOOKS, "families": FAMILIES, "titles": titles, "datasets": {s.id: s for s in sets}, "rows_shown": ROWS}
 
@@ -173,8 +173,8 @@ def dvc_hash(path: Path) -> str:
     """A file's or a folder's hash as ``dvc.lock`` writes it."""
     if path.is_file():
         return digests.digest(path, "md5")
-    names = sorted((p.relative_to(path) for p in path.rglob("*") if p.is_file()), key=lambda n: n.parts)
-    rows = [{"md5": digests.digest(path / n, "md5"), "relpath": n.as_posix()} for n in names]
+    names = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+    rows = [{"md5": digests.digest(path / n, "md5"), "relpath": n} for n in names]
     return hashlib.md5(json.dumps(rows, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
