@@ -87,6 +87,7 @@ def test_file_keeps_the_contract(name):
     module = catalog.load(chapter)
     assert {"train", "evaluate", "predict"} <= set(vars(module)) and hasattr(module, "export") == chapter.exports
     assert list(inspect.signature(module.predict).parameters)[:3] == ["run", "inputs", "out"]
+    assert hasattr(module, "answer") == bool(chapter.use) and (chapter.exports or not chapter.use)
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
@@ -176,7 +177,7 @@ def leaves(value):
         yield value
 
 
-@pytest.mark.parametrize("name", [n for n, c in catalog.chapters().items() if c.exports])
+@pytest.mark.parametrize("name", [n for n, c in catalog.chapters().items() if c.use])
 def test_answers(name):
     """On the models of ``make repro``: one answer per input, of plain values and pictures; what cannot be used is refused in one line."""
     if not (runtime.root() / "data" / "runs" / name / "export").exists():
@@ -200,6 +201,9 @@ def test_answers(name):
             assert here == pytest.approx(there, rel=1e-3, abs=1e-5)
         else:
             assert np.array_equal(here, there) if isinstance(here, str) else np.abs(np.subtract(here, there, dtype=float)).max() <= 1
+    if "plot" in inspect.signature(answer).parameters:
+        height, width, channels = answer(run, [given], steps=20, plot=True)[0]["image"].shape
+        assert height > 300 and width > 1000 and channels == 3
     for odd in ODD[use.takes]:
         with pytest.raises(UserError) as error:
             answer(run, [given, odd])

@@ -38,6 +38,16 @@ def start(tmp_path):
 # ── the maze ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_maze_with_another_start():
+    p = maze_q_learning.Params()
+    own = _mazes.moved(p, "traps", " ")
+    other = _mazes.moved(p, "traps", "3, 2")
+    assert other.start == 3 * own.columns + 2 and other.text.count("A") == 1 and np.array_equal(other.kind, own.kind)
+    for odd in ("0,0", "3", "a,b", "99,1", "1,99", "-1,2", f"{own.kind.tolist().index(rl.TREASURE) // own.columns},x"):
+        with pytest.raises(UserError, match="row and column of a free cell"):
+            _mazes.moved(p, "traps", odd)
+
+
 def test_the_maze_keeps_the_books_rules():
     maze = rl.Maze(TRAPS)
     assert (maze.rows, maze.columns, maze.states, maze.start) == (5, 9, 45, 10)

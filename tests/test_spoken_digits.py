@@ -264,6 +264,7 @@ def test_unreadable_sound_is_named(tmp_path):
     good = bytearray(open(write(tmp_path / "mp3.wav", np.zeros(500)), "rb").read())
     good[20:22] = (85).to_bytes(2, "little")
     (tmp_path / "mp3.wav").write_bytes(good)
+    write(tmp_path / "fast.wav", np.zeros(500), rate=2_000_000)
     for name, message in [
         ("text.wav", "not a wav file"),
         ("nothing.wav", "not a wav file"),
@@ -271,9 +272,13 @@ def test_unreadable_sound_is_named(tmp_path):
         ("short.wav", "19 ms of sound; at least 25"),
         ("mp3.wav", "MP3 sound; save it as PCM"),
         ("gone.wav", "no such file"),
+        ("fast.wav", "2000000 samples a second of 16 bits; 1,000 to 192,000 of 8 to 32"),
     ]:
         with pytest.raises(UserError, match=f"{name}: {message}"):
             _sound.read_wav(tmp_path / name, 8000, 200)
+        if name != "gone.wav":
+            with pytest.raises(UserError, match=f"the sound: {message}"):
+                _sound.read_wav((tmp_path / name).read_bytes(), 8000, 200)
 
 
 def test_from_training_to_an_answer(start, tmp_path, capsys):
