@@ -454,6 +454,8 @@ def fuzz(requests: int, chapters: tuple[str, ...] = (CHAPTER, "char-rnn-shakespe
         operations = [found.ok() for found in schema.get_all_operations()]
         share = max(1, requests // 2 // (2 * len(operations)))
         for operation, mode in itertools.product(operations, schemathesis.GenerationMode):
+            if mode is schemathesis.GenerationMode.NEGATIVE and not (operation.body or any(operation.iter_parameters())):
+                continue  # nothing in it can be wrong
 
             @given(case=operation.as_strategy(generation_mode=mode))
             @settings(
@@ -463,12 +465,7 @@ def fuzz(requests: int, chapters: tuple[str, ...] = (CHAPTER, "char-rnn-shakespe
                 answer = case.call(timeout=60)
                 judge(f"{case.method} {case.path} {case.media_type}", answer.status_code, answer.content)
 
-            with (
-                contextlib.suppress(Exception)
-                if mode is schemathesis.GenerationMode.NEGATIVE and not _has_input(operation)
-                else contextlib.nullcontext()
-            ):
-                ask()
+            ask()
         cases = [*hostile(), *friendly()]
 
         async def own(count: int):
@@ -487,10 +484,6 @@ def fuzz(requests: int, chapters: tuple[str, ...] = (CHAPTER, "char-rnn-shakespe
         print("wrong:", words)
     print("passed" if not wrong else f"FAILED, {len(wrong)} wrong", "(no 5xx, no traceback, every refusal one sentence)")
     return int(bool(wrong))
-
-
-def _has_input(operation) -> bool:
-    return bool(operation.body) or any(True for _ in operation.iter_parameters())
 
 
 if __name__ == "__main__":

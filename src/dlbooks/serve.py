@@ -16,6 +16,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import typing
@@ -86,6 +87,7 @@ def application(names: list[str], settings: Settings | None = None) -> FastAPI:
 
     about = 'Trained chapters of dlbooks. Every refusal is `{"error": "one sentence"}`.'
     app = FastAPI(title="dlbooks", version=__version__, description=about, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.router.redirect_slashes = False
     app.state.endpoints, app.state.metrics = endpoints, metrics
 
     @app.exception_handler(wire.Refused)
@@ -562,6 +564,7 @@ def serve(chapters: list[str], settings: Settings, port: int, browser: bool = Fa
 
     tf.config.threading.set_intra_op_parallelism_threads(runtime.cores())
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    sys.setswitchinterval(0.001)  # Python's lock changes hands between loop and models: the default of 5 ms is as long as a batch
     url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
     if not _loopback(settings.host) and not settings.token:
         log.warning("anybody who reaches %s may ask: set DLBOOKS_TOKEN or --token", url)
