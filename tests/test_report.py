@@ -365,13 +365,11 @@ def test_what_the_search_finds(library):
 
 
 def test_what_the_books_say_is_set_apart():
-    text = (
-        "**The loss.** a\n\n**What the book says.** b\n\n$$c$$\n\nd\n\ne\n\n**Corrected.** f\n\n- g\n\n**Why?** The book errs.\n\n## h\n\n**Why?** i"
-    )
+    text = "**The loss.** a\n\nB1 does it.\n\nz\n\n**What the book says.** b\n\n$$c$$\n\nd\n\ne\n\n**Corrected.** f\n\n- g\n\n**Why?** The book errs.\n\n## h\n\n**Why?** i"
     made = re.sub(r'<div class="math.*?</div>', "", prose.Prose(2)(text), flags=re.S)
-    frames = re.findall(r'<div class="corrected"( id="corrected")?>(.*?)\n</div>', made, re.S)
-    plain = [re.sub(r"<[^>]+>|\s", "", body) for _, body in frames]
-    assert plain == ["Whatthebooksays.bd", "Corrected.fgWhy?Thebookerrs."] and [bool(name) for name, _ in frames] == [True, False]
+    frames = re.findall(r'<div class="corrected">(.*?)\n</div>', made, re.S)
+    plain = [re.sub(r"<[^>]+>|\s", "", body) for body in frames]
+    assert plain == ["B1doesit.", "Whatthebooksays.bd", "Corrected.fgWhy?Thebookerrs."]
 
 
 def test_pictures_over_time(library):
@@ -471,6 +469,13 @@ def test_code_is_colored_and_nothing_is_lost():
     assert lines[2] == '    <span class="s">"""a</span>' and lines[3] == '<span class="s">    # b"""</span>'
     assert '<span class="f">f</span>' in lines[1] and '<span class="m">1e-3</span>' in lines[1] and lines[0] == '<span class="d">@cache</span>'
     assert lines[4].endswith('<span class="c"># end</span>') and '<span class="k">None</span>' in lines[4]
+
+
+def test_python_asks_with_the_own_example():
+    assert [
+        report.call(catalog.Use(takes=takes, about="", example=example)) for takes, example in (("text", "明"), ("numbers", "[1, 2]"), ("sound", ""))
+    ] == [*("run.predict('明')", "run.predict([1, 2])", "run.predict('my.wav')")]
+    assert report.call(None) == ""
 
 
 def test_numbers_read_well():

@@ -93,9 +93,8 @@ def build(folder: Path, *, runs: Path | None = None, results: dict | None = None
     for index, this in enumerate(views):
         around = {"previous": views[index - 1] if index else None, "following": views[index + 1] if index + 1 < len(views) else None}
         copy(runs / this.id, folder / "files" / this.id)
-        page(
-            f"chapter/{this.id}.html", "chapter.html", v=this, needed_by=needed_by[this.id], theory=prose.Prose(2)(prose.untitled(this.doc)), **around
-        )
+        theory = prose.Prose(2)(prose.untitled(this.doc)).replace('<div class="corrected">', '<div class="corrected" id="corrected">', 1)
+        page(f"chapter/{this.id}.html", "chapter.html", v=this, needed_by=needed_by[this.id], theory=theory, **around)
         page(f"chapter/{this.id}-source.html", "source.html", v=this, files=sources(this.chapter), **around)
     for index, this in enumerate(sets):
         around = {"previous": sets[index - 1] if index else None, "following": sets[index + 1] if index + 1 < len(sets) else None}
@@ -145,6 +144,7 @@ def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict, tfrec
         thumbnail=next((f for f in [*chosen, *figures] if f.name.endswith(".png")), None),
         figures=[f for f in plain if f is not hero],
         sequences=sequences,
+        call=call(chapter.use),
         curves=curves(chapter, folder, figures),
         tables=[table(p) for p in sorted(folder.glob("*.csv"))],
         export=[(p.relative_to(folder).as_posix(), p.stat().st_size) for p in sorted(folder.glob("export/**/*")) if p.is_file()],
@@ -157,6 +157,12 @@ def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict, tfrec
         ],
         same=same_numbers(held, run, measured, records),
     )
+
+
+def call(use: catalog.Use | None) -> str:
+    """How Python asks a chapter, with its own example."""
+    files = {"picture": "'my.png'", "gray picture": "'my.png'", "sound": "'my.wav'"}
+    return f"run.predict({files.get(use.takes) or (repr(use.example) if use.takes == 'text' else use.example)})" if use else ""
 
 
 def same_numbers(held: dict, run: dict, measured: dict, records: dict) -> dict:

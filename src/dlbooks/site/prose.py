@@ -135,19 +135,18 @@ def _markdown():
     return parser
 
 
-# How a paragraph begins that tells what the books say, and what was corrected: "**What the book says, and what holds.** …"
+# How a paragraph begins in bold that tells what the books say, and what was corrected: "**What the book says, and what holds.** …"
 CORRECTED = re.compile(r"\b(books?|B[1-5]|corrected|slips?|was wrong|holds)\b", re.I)
 
 
 class Prose:
     """Renders the prose of one page; its headings continue the page's outline, which stands at ``level``, without a jump.
 
-    What begins in bold with a word about the books stands in a frame of class ``corrected``; the first has that for an id.
+    What begins with a word about the books stands in a frame of class ``corrected``.
     """
 
     def __init__(self, level: int = 1):
         self.base = self.level = level
-        self.corrected = False
 
     def __call__(self, text: str) -> str:
         """HTML of a Markdown text."""
@@ -172,20 +171,19 @@ class Prose:
                 framed.append(Token("html_block", "", 0, content="</div>\n"))
                 inside = False
             if begins and not inside:
-                name = "" if self.corrected else ' id="corrected"'
-                framed.append(Token("html_block", "", 0, content=f'<div class="corrected"{name}>\n'))
-                inside = self.corrected = True
+                framed.append(Token("html_block", "", 0, content='<div class="corrected">\n'))
+                inside = True
             framed.append(token)
         return [*framed, Token("html_block", "", 0, content="</div>\n")] if inside else framed
 
 
 def _lead(paragraph) -> tuple[bool, str]:
-    """Whether a paragraph tells what the books say, and the bold words that it begins with; a question says so by its answer."""
+    """Whether a paragraph tells what the books say, by its first or its bold first words (of a question: by its answer); and those bold words."""
     parts = [t for t in paragraph.children or [] if t.type != "text" or t.content]
     if not parts or parts[0].type != "strong_open":
-        return False, ""
+        return bool(re.match(r"(The books?|Both books|B[1-5])\b", paragraph.content)), ""
     lead = " ".join(t.content for t in parts[1 : [t.type for t in parts].index("strong_close")])
-    return bool(CORRECTED.search(lead) or (lead.endswith("?") and re.search(r"\bbooks?\b|\bB[1-5]\b", paragraph.content))), lead
+    return bool(CORRECTED.search(lead) or (lead.endswith("?") and re.search(r"\b([Tt]he|both) books?\b|\bB[1-5]\b", paragraph.content))), lead
 
 
 def untitled(text: str) -> str:
