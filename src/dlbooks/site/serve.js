@@ -208,8 +208,9 @@ function shown(answer, asked) {
     else if (key === "seen") continue;
     else if (typeof value === "string" && value.startsWith("data:image/")) parts.push(picture(value, key));
     else if (Array.isArray(value) && value.every((v) => typeof v === "string" && v.startsWith("data:image/"))) parts.push(...value.map((v, i) => picture(v, `${key} ${i + 1}`)));
-    else if (typeof value === "string" && (value.length > 40 || value.includes("\n") || key === "text")) parts.push(make("p", { className: "said", textContent: value }));
+    else if (typeof value === "string" && (value.length > 40 || value.includes("\n") || key === "text")) parts.push(make("p", { className: isDrawing(value) ? "said map" : "said", textContent: value }));
     else if (key === "x" && isNumbers(answer.y)) continue;
+    else if ((key === "low" || key === "high") && answer.mean) continue; // the band around it
     else if (isNumbers(value) && value.length > 2) parts.push(plot(key, value, answer, asked));
     else if (isRows(value)) parts.push(plot(key, value, answer, asked));
     else if (Array.isArray(value) && value.length && typeof value[0] === "object") parts.push(table(value));
@@ -218,6 +219,12 @@ function shown(answer, asked) {
   if (facts.length) parts.push(make("dl", {}, ...facts));
   if (answer.seen) parts.push(picture(answer.seen, "what the net saw"));
   return parts;
+}
+
+// Whether a text is a drawing in characters: lines of one length.
+function isDrawing(text) {
+  const lines = text.trimEnd().split("\n");
+  return lines.length > 2 && lines.every((line) => line.length === lines[0].length);
 }
 
 function words(value) {
@@ -258,15 +265,17 @@ function table(rows) {
 function plot(key, value, answer, asked) {
   const columns = isRows(value) ? value[0].map((_, i) => value.map((row) => row[i])) : [value];
   const x = key === "y" && isNumbers(answer.x) && answer.x.length === value.length ? answer.x : null;
-  const continues = !x && /forecast|next|future|prediction/.test(key) && asked;
-  const before = !continues ? [] : isRows(asked) ? asked[0].map((_, i) => asked.map((row) => row[i])) : [asked];
+  const continues = !x && key === "mean" && asked; // a forecast
+  const before = !continues ? [] : (isRows(asked) ? asked[0].map((_, i) => asked.map((row) => row[i])) : [asked]).slice(-columns.length);
+  const sides = continues && answer.low && answer.high ? [answer.low, answer.high].map((side) => (isRows(side) ? side[0].map((_, i) => side.map((row) => row[i])) : [side])) : null;
   const start = continues ? before[0].length : 0;
   const lines = [
     ...before.map((line) => ({ points: line.map((v, i) => [i, v]), color: "var(--soft)" })),
     ...columns.map((line, k) => ({ points: line.map((v, i) => [x ? x[i] : start + i, v]), color: `var(--c${k % 8})` })),
   ];
   for (const line of lines) line.points = line.points.filter((p) => p[1] !== null).sort((a, b) => a[0] - b[0]);
-  const every = lines.flatMap((line) => line.points), wide = 480, high = 240, edge = 54;
+  const bands = !sides ? [] : columns.map((_, k) => sides[0][k].map((v, i) => [start + i, v]).concat(sides[1][k].map((v, i) => [start + i, v]).reverse()));
+  const every = [...lines.flatMap((line) => line.points), ...bands.flat()], wide = 480, high = 240, edge = 54;
   const range = (k) => {
     const found = every.map((p) => p[k]), low = Math.min(...found), top = Math.max(...found);
     return top > low ? [low, top] : [low - 1, top + 1];
@@ -278,13 +287,14 @@ function plot(key, value, answer, asked) {
     drawing.append(svg("line", { x1: edge, x2: wide - 12, y1: py(v), y2: py(v), stroke: "var(--line)" }), svg("text", { x: edge - 6, y: py(v) + 4, "text-anchor": "end" }, short(v)));
   }
   drawing.append(svg("text", { x: edge, y: high - 8 }, short(x0)), svg("text", { x: wide - 12, y: high - 8, "text-anchor": "end" }, short(x1)));
+  bands.forEach((points, k) => drawing.append(svg("polygon", { points: points.map((p) => `${px(p[0]).toFixed(1)},${py(p[1]).toFixed(1)}`).join(" "), fill: `var(--c${k % 8})`, opacity: 0.2 })));
   for (const { points, color } of lines) {
     const path = points.map((p, i) => `${i ? "L" : "M"}${px(p[0]).toFixed(1)} ${py(p[1]).toFixed(1)}`).join("");
     drawing.append(svg("path", { d: path, stroke: color }));
     if (points.length <= 60) for (const p of points) drawing.append(svg("circle", { cx: px(p[0]), cy: py(p[1]), r: 2.5, fill: color }));
   }
   const list = make("details", {}, make("summary", { textContent: "The numbers" }), make("p", { className: "soft", textContent: words(value) }));
-  return make("figure", {}, drawing, make("figcaption", { textContent: before.length ? `${key}: what was asked in gray, then what follows` : key }), list);
+  return make("figure", {}, drawing, make("figcaption", { textContent: before.length ? "What was given in gray, then the forecast" : key }), list);
 }
 
 // ── drawing, files, recording ────────────────────────────────────────────────────────────────────────────────────────────────
