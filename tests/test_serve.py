@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -189,6 +191,34 @@ def test_a_request_that_takes_too_long_is_given_up():
         return sent[0]["status"]
 
     assert asyncio.run(status("/")) == 504 and asyncio.run(status("/body")) == 408
+
+
+def test_half_a_request_is_not_waited_for():
+    async def application(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    async def seconds(text):
+        with load.socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            config = uvicorn.Config(application, http=serve.patient(0.3), lifespan="off", log_level="error")
+            server = uvicorn.Server(config)
+            running = asyncio.create_task(server.serve(sockets=[listening]))
+            while not server.started:
+                await asyncio.sleep(0.01)
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            began = time.monotonic()
+            writer.write(text)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(reader.read() if not text.endswith(b"\r\n\r\n") else reader.readexactly(10_000), 1)
+            took = time.monotonic() - began
+            writer.close()
+            server.should_exit = True
+            await running
+            return took
+
+    assert 0.2 < asyncio.run(seconds(b"POST / HTTP/1.1\r\nHost: a\r\n")) < 0.9
+    assert asyncio.run(seconds(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")) > 0.9  # answered, and kept open
 
 
 def test_a_failing_model_answers_500_without_its_traceback(client, monkeypatch):

@@ -31,6 +31,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.openapi.utils import get_openapi
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.responses import Response
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from dlbooks import UserError, __version__, catalog, own, params, runtime, wire
 from dlbooks.endpoint import HERE, Endpoint, version
@@ -40,6 +41,7 @@ from dlbooks.statistics import size_of
 SITE = Path(__file__).parent / "site"
 log = logging.getLogger("dlbooks.serve")
 IN_FLIGHT = 256 << 20  # bytes of request bodies held at the same time
+CONNECTIONS = 1000  # at the same time; more get 503
 SMALL = 128 * 128  # pixels decoded at once; larger pictures leave the loop to others
 LARGE = 1 << 20  # bytes of files from which one request at a time is worked on
 POLICY = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -133,7 +135,7 @@ def application(names: list[str], settings: Settings | None = None) -> FastAPI:
         return _json([_described(e) for e in endpoints.values()])
 
     for endpoint in endpoints.values():
-        _route(app, endpoint, settings)
+        _route(app, endpoint)
 
     @app.api_route("/v1/{chapter}", methods=["GET", "POST"], include_in_schema=False)
     @app.api_route("/v1/{chapter}/drift", methods=["GET"], include_in_schema=False)
@@ -266,9 +268,7 @@ def _described(endpoint: Endpoint) -> Described:
     }
 
 
-def _route(app: FastAPI, endpoint: Endpoint, settings: Settings) -> None:
-    from starlette.responses import Response
-
+def _route(app: FastAPI, endpoint: Endpoint) -> None:
     takes, large = endpoint.use.takes, asyncio.Semaphore(1)
 
     async def ask(request: Request):
@@ -432,7 +432,7 @@ class Gate:
         if not self._ours(_name(host)):
             raise wire.Refused(421, "this server is not known by that host name")
         origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and urlsplit_host(origin) != host.lower():
+        if origin and _host_of(origin) != host.lower():
             raise wire.Refused(403, "pages of other origins may not ask this server")
         if self.token and scope["path"] not in OPEN and not hmac.compare_digest(headers.get(b"authorization", b""), self.token):
             raise wire.Refused(401, "a token is needed: Authorization: Bearer …", WWW_Authenticate="Bearer")
@@ -474,13 +474,24 @@ class Gate:
         return b"".join(parts)
 
 
+def patient(seconds: float) -> type[AutoHTTPProtocol]:
+    """uvicorn's protocol, which closes a connection whose first request has not begun after so long: half a header holds nobody up."""
+
+    class Patient(AutoHTTPProtocol):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            self.loop.call_later(seconds, lambda: self.cycle or transport.close())
+
+    return Patient
+
+
 def _name(host: str) -> str:
     """The name in a Host header, without port and brackets."""
     host = host.strip().lower()
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0].rstrip(".")
 
 
-def urlsplit_host(origin: str) -> str:
+def _host_of(origin: str) -> str:
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
@@ -571,7 +582,8 @@ def serve(chapters: list[str], settings: Settings, port: int, browser: bool = Fa
     app = application(here, settings)
     log.info("%s serves %s; Ctrl-C ends it", url, ", ".join(here))
     options = {"log_level": "warning", "access_log": False, "timeout_graceful_shutdown": int(settings.timeout) + 1, "timeout_keep_alive": 30}
-    server = uvicorn.Server(uvicorn.Config(app, server_header=False, date_header=False, **options))
+    options |= {"http": patient(settings.timeout), "limit_concurrency": CONNECTIONS, "server_header": False, "date_header": False}
+    server = uvicorn.Server(uvicorn.Config(app, **options))
     for ending in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again when it has shut down: that is no failure
         signal.signal(ending, lambda *_: None)
     if browser:
