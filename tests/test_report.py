@@ -646,3 +646,17 @@ def test_in_a_browser(site):
     assert found["focused"] == "search" and found["opened"].startswith("REINFORCE on CartPole"), "a name comes before a word of the theory"
     assert hits["b5 4.7.2 nothing like that"] == ["0 chapters found"]
     assert sorted(found["chip"]) == sorted(c.id for c in catalog.chapters().values() if any(s.startswith("B4") for s in c.sources))
+
+
+def test_the_chinese_readme_says_what_the_english_one_says():
+    english, chinese = ((runtime.root() / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md"))
+    assert "](README.zh.md)" in english and "](README.md)" in chinese
+    rows, pictures, headings = (r"^\| (`.*?) \| ", r"!\[[^]]*\]\((.*?)\)", r"^(#+) ")
+    for pattern in (rows, pictures, headings):
+        assert re.findall(pattern, english, re.M) == re.findall(pattern, chinese, re.M)
+    commands = [
+        {re.split(r" {2,}", line)[0] for block in re.findall(r"```\n(.*?)```", text, re.S) for line in block.splitlines()}
+        for text in (english, chinese)
+    ]
+    assert commands[0] <= commands[1], "a command that the Chinese one has not"
+    assert set(re.findall(r"`([A-Z]+_[A-Z_]+)`", english)) <= set(re.findall(r"\b([A-Z]+_[A-Z_]+)\b", chinese)), "environment variables"
