@@ -12,20 +12,29 @@ from typing import Annotated
 
 import typer
 
-from dlbooks import UserError, catalog, params, runtime
+from dlbooks import UserError, completion, runtime
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Data sets: list, show, export, check, bring your own.")
 app.add_typer(data_app, name="data")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Names = Annotated[list[str] | None, typer.Argument(metavar="[CHAPTER]…", help="Chapters; all if none is named.")]
-DataSetName = Annotated[str, typer.Argument(metavar="DATA SET", help="`dlbooks data list` shows them.")]
+ChapterName = Annotated[str, typer.Argument(metavar="CHAPTER", help="`dlbooks list` shows them.", autocompletion=completion.chapters)]
+Names = Annotated[list[str] | None, typer.Argument(metavar="[CHAPTER]…", help="Chapters; all if none is named.", autocompletion=completion.chapters)]
+DataSetName = Annotated[str, typer.Argument(metavar="DATA SET", help="`dlbooks data list` shows them.", autocompletion=completion.datasets)]
 Data = Annotated[
-    str, typer.Option("--data", metavar="[DATA SET=]MINE", help="A data set of your own in place of the chapter's, see `dlbooks data add`.")
+    str,
+    typer.Option(
+        "--data",
+        metavar="[DATA SET=]MINE",
+        help="A data set of your own in place of the chapter's, see `dlbooks data add`.",
+        autocompletion=completion.own,
+    ),
 ]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a parameter; may be repeated.")]
-
-
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a parameter; may be repeated.", autocompletion=completion.assignments),
+]
+Profile = Annotated[str, typer.Option(help="`mini`, `book` or `smoke`; default is the one in params.yaml.", autocompletion=completion.profiles)]
 Plain = Annotated[bool, typer.Option("--plain", help="Lines instead of a table that changes in place; so it is in logs and CI anyway.")]
 
 
@@ -59,7 +68,7 @@ def root():
 @app.command("list")
 def list_(as_json: Json = False):
     """Chapters with their places in the books, data sets, metric, the book's number and ours."""
-    from dlbooks import ledger
+    from dlbooks import catalog, ledger
 
     known, rows = ledger.read(), []
     for chapter in catalog.chapters().values():
@@ -97,9 +106,9 @@ def list_(as_json: Json = False):
 
 
 @app.command()
-def show(chapter: str, as_json: Json = False):
+def show(chapter: ChapterName, as_json: Json = False):
     """Theory, parameters, results and figures of a chapter."""
-    from dlbooks import ledger
+    from dlbooks import catalog, ledger, params
 
     found = catalog.chapter(chapter)
     declaration = found.declaration
@@ -144,14 +153,21 @@ def show(chapter: str, as_json: Json = False):
 
 @app.command()
 def repro(
-    targets: Annotated[list[str] | None, typer.Argument(metavar="[STAGE]…", help="Stages; all if none is named.")] = None,
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="[STAGE]…", help="Stages; all if none is named.", autocompletion=completion.stages)
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Run although nothing changed.")] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Stages at a time; 0: as many as pay here; 1: DVC runs them one by one.")] = 0,
     pool: Annotated[
         list[str] | None, typer.Option(metavar="CLASS=POOL", help="Send stages to a Prefect work pool: `--pool cpu=cpu --pool gpu=gpu`.")
     ] = None,
     keep_going: Annotated[bool, typer.Option(help="After a failure, still run what does not depend on it.")] = True,
-    profile: Annotated[str, typer.Option(help="`mini` or `book`; another one than in params.yaml is rebuilt in a checkout of its own.")] = "",
+    profile: Annotated[
+        str,
+        typer.Option(
+            help="`mini` or `book`; another one than in params.yaml is rebuilt in a checkout of its own.", autocompletion=completion.profiles
+        ),
+    ] = "",
     plain: Plain = False,
     as_json: Json = False,
 ):
@@ -161,8 +177,8 @@ def repro(
     pools = dict(entry.partition("=")[::2] for entry in pool or [])
     if any(not name for name in pools.values()) or (pools and "cpu" not in pools):
         raise UserError("--pool takes CLASS=POOL, and the class cpu is needed: --pool cpu=cpu --pool gpu=gpu")
-    if profile and profile not in params.PROFILES:
-        raise UserError(f"profile {profile!r} is unknown: it is one of {', '.join(params.PROFILES)}")
+    if profile and profile not in completion.PROFILES:
+        raise UserError(f"profile {profile!r} is unknown: it is one of {', '.join(completion.PROFILES)}")
     with document(as_json) as found:
         code = rebuild.repro(targets or [], force, jobs, pools, keep_going, profile, plain, found if as_json else None)
     raise typer.Exit(code)
@@ -195,10 +211,15 @@ def deploy():
 
 @app.command(context_settings={"ignore_unknown_options": True})
 def run(
-    chapter: str,
-    words: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Parameters to override.")] = None,
-    profile: Annotated[str, typer.Option(help="`mini`, `book` or `smoke`; default is the one in params.yaml.")] = "",
-    variant: Annotated[list[str] | None, typer.Option(help="A named recipe of the chapter; several become child runs of one MLflow run.")] = None,
+    chapter: ChapterName,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Parameters to override.", autocompletion=completion.assignments)
+    ] = None,
+    profile: Profile = "",
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="A named recipe of the chapter; several become child runs of one MLflow run.", autocompletion=completion.variants),
+    ] = None,
     set_: Set = None,
     data: Data = "",
     force: Annotated[bool, typer.Option(help="Run although nothing changed.")] = False,
@@ -206,13 +227,13 @@ def run(
     as_json: Json = False,
 ):
     """Run one chapter: its DVC stage, or, with another profile, variant or parameters, a DVC experiment that leaves the checkout alone."""
-    from dlbooks import ledger, own, rebuild
+    from dlbooks import catalog, ledger, own, params, rebuild
 
     overrides = params.assignments([*(set_ or []), *(words or [])])
     values = params.read(runtime.root() / "params.yaml")
     found = catalog.chapter(chapter)
-    if profile and profile not in params.PROFILES:
-        raise UserError(f"profile {profile!r} is unknown: it is one of {', '.join(params.PROFILES)}")
+    if profile and profile not in completion.PROFILES:
+        raise UserError(f"profile {profile!r} is unknown: it is one of {', '.join(completion.PROFILES)}")
     stage = own.enlisted(found, data, add=True) if data else own.Stage(found)
     chosen = profile or values["profile"]
     with document(as_json) as answer:
@@ -234,16 +255,18 @@ def run(
 
 @app.command(context_settings={"ignore_unknown_options": True})
 def predict(
-    chapter: str,
+    chapter: ChapterName,
     inputs: Annotated[
         list[str] | None, typer.Argument(help="What the chapter takes: files, numbers, text. Trailing KEY=VALUE words are options.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File or folder for the answer.")] = None,
-    set_: Set = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option; may be repeated.", autocompletion=completion.options)
+    ] = None,
     data: Data = "",
 ):
     """Use what a chapter trained."""
-    from dlbooks import own, stage
+    from dlbooks import catalog, own, stage
 
     name = own.enlisted(catalog.chapter(chapter), data).id if data else chapter
     stage.predict(name, inputs or [], out, set_ or [])
@@ -252,11 +275,16 @@ def predict(
 @app.command()
 def serve(
     chapters: Annotated[
-        list[str] | None, typer.Argument(metavar="[CHAPTER]…", help="Chapters; all that can be asked and have a model here if none is named.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[CHAPTER]…",
+            help="Chapters; all that can be asked and have a model here if none is named.",
+            autocompletion=completion.chapters,
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    alias: Annotated[str, typer.Option(help="The registered model that answers.")] = "champion",
+    alias: Annotated[str, typer.Option(help="The registered model that answers.", autocompletion=completion.aliases)] = "champion",
     split: Annotated[str, typer.Option(metavar="ALIAS=SHARE,…", help="Several models that share the requests: `champion=0.9,challenger=0.1`.")] = "",
     token: Annotated[str, typer.Option(envvar="DLBOOKS_TOKEN", help="Clients must send it: `Authorization: Bearer …`.")] = "",
     max_mb: Annotated[float, typer.Option(min=0.001, max=1024, help="The largest request.")] = 8,
@@ -273,7 +301,10 @@ def serve(
 
 
 @app.command()
-def models(chapter: Annotated[str, typer.Argument(help="Only this chapter's versions, with all their metrics.")] = "", as_json: Json = False):
+def models(
+    chapter: Annotated[str, typer.Argument(help="Only this chapter's versions, with all their metrics.", autocompletion=completion.chapters)] = "",
+    as_json: Json = False,
+):
     """Registered models: versions, aliases, the headline and what it was measured on."""
     from dlbooks import registry
 
@@ -281,7 +312,7 @@ def models(chapter: Annotated[str, typer.Argument(help="Only this chapter's vers
 
 
 @app.command()
-def promote(chapter: str, version: Annotated[int | None, typer.Argument(min=1, help="Version; default is the challenger's.")] = None):
+def promote(chapter: ChapterName, version: Annotated[int | None, typer.Argument(min=1, help="Version; default is the challenger's.")] = None):
     """Make a registered model's challenger, or another version, its champion: what is served by default."""
     from dlbooks import registry
 
@@ -289,7 +320,7 @@ def promote(chapter: str, version: Annotated[int | None, typer.Argument(min=1, h
 
 
 @app.command()
-def rollback(chapter: str):
+def rollback(chapter: ChapterName):
     """Put the champion before the present one back."""
     from dlbooks import registry
 
@@ -299,6 +330,7 @@ def rollback(chapter: str):
 @app.command()
 def verify(chapters: Names = None, as_json: Json = False):
     """Train chapters again from scratch and compare every byte with the tracked result."""
+    from dlbooks import catalog
     from dlbooks import verify as checking
 
     raise typer.Exit(checking.verify(chapters or list(catalog.chapters()), as_json))
@@ -307,9 +339,14 @@ def verify(chapters: Names = None, as_json: Json = False):
 @app.command()
 def compare(
     runs: Annotated[
-        list[str], typer.Argument(metavar="CHAPTER|RUN…", help="Chapters, MLflow run ids or their beginnings, `mnist-cnn@champion`, `mnist-cnn@3`.")
+        list[str],
+        typer.Argument(
+            metavar="CHAPTER|RUN…",
+            help="Chapters, MLflow run ids or their beginnings, `mnist-cnn@champion`, `mnist-cnn@3`.",
+            autocompletion=completion.runs,
+        ),
     ],
-    profile: Annotated[str, typer.Option(help="Only runs of this profile.")] = "",
+    profile: Annotated[str, typer.Option(help="Only runs of this profile.", autocompletion=completion.profiles)] = "",
     last: Annotated[int, typer.Option(min=1, max=50, help="Of one chapter alone: so many runs that differ.")] = 5,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A page (`.html`), a picture of the curves (`.png`), or a folder for both.")] = None,
     as_json: Json = False,
@@ -329,13 +366,13 @@ def data_add(
     set_: Set = None,
 ):
     """Make a data set of a folder of yours: every file is looked at, then chapters run on it (`dlbooks run CHAPTER --data NAME`)."""
-    from dlbooks import own
+    from dlbooks import own, params
 
     own.add(folder, kind, name, skip_bad, params.assignments(set_ or []))
 
 
 @data_app.command("remove")
-def data_remove(name: str):
+def data_remove(name: Annotated[str, typer.Argument(help="A data set of yours.", autocompletion=completion.own)]):
     """Take a data set of yours away, with its records and the runs on it; your files stay."""
     from dlbooks import own
 
@@ -376,7 +413,11 @@ def data_export(
 
 
 @data_app.command("check")
-def data_check(datasets: Annotated[list[str] | None, typer.Argument(metavar="[DATA SET]…", help="Data sets; all if none is named.")] = None):
+def data_check(
+    datasets: Annotated[
+        list[str] | None, typer.Argument(metavar="[DATA SET]…", help="Data sets; all if none is named.", autocompletion=completion.datasets)
+    ] = None,
+):
     """Compare every byte of raw files and records with their digests; exit code 1 if any is damaged."""
     from dlbooks import cards
 
