@@ -327,6 +327,7 @@ def log_model(store, run, run_id: str, experiment_id: str, commit: str, inputs: 
     """The export of ``run`` as an MLflow model of the MLflow run ``run_id``: flavors, signature and input example; then as a registered version."""
     if not (run.out / "export" / "saved_model").exists():
         return
+    runtime.load_tensorflow()  # MLflow's flavor imports it with its greeting
     import mlflow.models
 
     from dlbooks import mlflow_flavor, registry
