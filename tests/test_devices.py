@@ -111,20 +111,19 @@ def test_worker_asks_without_tensorflow():
 
 
 def test_doctor_names_gpus_and_what_they_lack(machine, monkeypatch):
-    assert doctor.gpus() == "none: every profile computes on the CPU"
-    assert any(what == "GPU" and fine for what, fine, _ in doctor.checks())
+    assert doctor.gpus() == ("GPU", "ok", "none: every profile computes on the CPU", "")
     machine("0, NVIDIA L4")
     answers = {"0\n": True, "1\n": False, "": True}  # what TensorFlow says → whether CUDA's libraries are missing
     for answer, missing in answers.items():
         monkeypatch.setattr(devices, "installed", lambda: [GPU(0, "NVIDIA L4")])
         monkeypatch.setattr(subprocess, "run", lambda *a, answer=answer, **k: types.SimpleNamespace(stdout=answer))
-        words = doctor.gpus()
-        assert (
-            words.startswith("0 (NVIDIA L4)")
-            and ("TensorFlow sees none: CUDA's libraries are missing, `pip install 'tensorflow[and-cuda]==" in words) == missing
-        )
+        found = doctor.gpus()
+        assert found.words.startswith("0 (NVIDIA L4)")
+        assert ("TensorFlow sees none: CUDA's libraries are missing" in found.words, "`pip install 'tensorflow[and-cuda]==" in found.fix) == (
+            missing,
+        ) * 2
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    assert doctor.gpus().endswith("`pip install nvidia-ml-py`")
+    assert doctor.gpus().fix.endswith("`pip install nvidia-ml-py`") and doctor.gpus().state == "warning"
 
 
 # ── what a process computes on ──────────────────────────────────────────────────────────────────────────────────────────────────────
