@@ -7,7 +7,7 @@ headline, profile and data are the same; where they are not, one line says so.
 from __future__ import annotations
 
 import base64
-import csv
+import contextlib
 import io
 import json
 import math
@@ -64,7 +64,7 @@ def sides(words: list[str], profile: str = "", last: int = 5) -> list[Side]:
 
     if profile and profile not in params.PROFILES:
         raise UserError(f"profile {profile!r} is unknown: it is one of {', '.join(params.PROFILES)}")
-    stages = {word: _stage(word.partition("@")[0]) for word in words}  # a wrong word is refused before MLflow is imported
+    stages = {word: _stage(word) for word in words}  # a wrong word is refused before MLflow is imported
     store = tracking.client()
     experiments = [e.experiment_id for e in store.search_experiments(filter_string="tags.dlbooks = 'yes'")]
     found = []
@@ -72,26 +72,25 @@ def sides(words: list[str], profile: str = "", last: int = 5) -> list[Side]:
         if stage is None:
             runs = _by_id(store, experiments, word)
         elif "@" in word:
-            runs = [store.get_run(_registered(*word.split("@", 1)))]
+            runs = [_registered(store, *word.split("@", 1))]
         else:
             runs = _of_chapter(store, experiments, stage, profile, last if len(words) == 1 else 1)
         made = [_from_mlflow(store, run) for run in runs]
-        if not made and stage and (not profile or _kept_profile(stage) == profile):
-            made = [from_folder(stage, runtime.root() / "data" / "runs" / stage.id)]
         if not made:
-            raise UserError(f"{word} has no finished run of profile {profile}: `dlbooks run {stage.found.declaration.id} --profile {profile}`")
-        if stage is None and len(made) == 1 and words.count(word) == 1 and any(s.run == made[0].run for s in found):
-            continue  # named twice
-        found += made
+            made = [from_folder(stage, runtime.root() / "data" / "runs" / stage.id)]
+            if profile and made[0].profile != profile:
+                raise UserError(f"{word} has no finished run of profile {profile}: `dlbooks run {word} --profile {profile}`")
+        found += [side for side in made if not side.run or side.run not in [s.run for s in found]]  # a run named twice stands once
     _name(found)
     return found
 
 
-def _stage(name: str) -> own.Stage | None:
+def _stage(word: str) -> own.Stage | None:
     """The chapter's run that a word names; None for what looks like the beginning of a run id."""
+    name = word.partition("@")[0]
     if name in own.stages():
         return own.stages()[name]
-    if re.fullmatch("[0-9a-f]{4,32}", name):
+    if re.fullmatch("[0-9a-f]{4,32}", word):
         return None
     try:
         return own.Stage(catalog.chapter(name))
@@ -124,14 +123,19 @@ def _store_name() -> str:
     return f"the MLflow store {tracking.uri()}" if tracking.uri().startswith("http") else "this checkout's MLflow store"
 
 
-def _registered(name: str, which: str) -> str:
-    """MLflow run id of a registered version."""
+def _registered(store, name: str, which: str):
+    """The MLflow run of a registered version."""
+    from mlflow.exceptions import MlflowException
+
     from dlbooks import registry
 
     rows = registry.rows(name)
     for row in rows:
-        if (which in row["aliases"] or which == str(row["version"])) and row["run"]:
-            return row["run"]
+        if which in row["aliases"] or which == str(row["version"]):
+            try:
+                return store.get_run(row["run"] or "none")
+            except MlflowException:
+                raise UserError(f"{name} version {row['version']} is registered, but its run is not in {_store_name()}") from None
     known = [*sorted({alias for row in rows for alias in row["aliases"]}), *(str(row["version"]) for row in rows)]
     raise UserError(f"{name} has no registered version {which!r}: it has {', '.join(known) or 'none'}")
 
@@ -149,7 +153,7 @@ def _of_chapter(store, experiments: list[str], stage: own.Stage, profile: str, c
             continue
         read = {k: v for k, v in tags.items() if k.startswith("dlbooks.input.")}
         values = [metrics.get(name) for name in stage.found.declaration.metrics]
-        key = json.dumps([tags["dlbooks.profile"], tags["dlbooks.variant"], dict(run.data.params), read, values], sort_keys=True)
+        key = json.dumps([tags.get("dlbooks.profile"), tags.get("dlbooks.variant"), dict(run.data.params), read, values], sort_keys=True)
         different.setdefault(key, []).append(run)
     chosen = list(different.values())[:count][::-1]  # the newest stands last
     for same in chosen:
@@ -184,7 +188,7 @@ def _from_mlflow(store, run) -> Side:
         dirty=about.get("dlbooks.dirty") == "yes",
         device=about.get("dlbooks.device") or about.get("dlbooks.hardware", ""),
         parameters=dict(run.data.params),
-        metrics={k: values[k] for k in chapter.metrics if k in values},
+        metrics={k: values[k] for k in chapter.metrics if math.isfinite(values.get(k, math.nan))},
         reported=_reported(chapter, variant, profile, about.get("dlbooks.data", "")),
         seconds={k.removeprefix("seconds."): v for k, v in sorted(values.items()) if k.startswith("seconds.")},
         data={k.removeprefix("dlbooks.input."): v for k, v in sorted(about.items()) if k.startswith("dlbooks.input.")},
@@ -194,7 +198,7 @@ def _from_mlflow(store, run) -> Side:
 
 
 def _history(store, run_id: str, name: str) -> list[tuple[int, float]]:
-    return sorted((point.step, point.value) for point in store.get_metric_history(run_id, name))
+    return sorted((point.step, point.value) for point in store.get_metric_history(run_id, name) if math.isfinite(point.value))
 
 
 def _reported(chapter: catalog.Chapter, variant: str, profile: str, data: str) -> dict[str, float]:
@@ -209,40 +213,32 @@ def _reported(chapter: catalog.Chapter, variant: str, profile: str, data: str) -
     return tracking.reported(chapter, variant if variant in chapter.variants else None)
 
 
-def _kept_profile(stage: own.Stage) -> str:
-    file = runtime.root() / "data" / "runs" / stage.id / "run.json"
-    return json.loads(file.read_text(encoding="utf-8"))["profile"] if file.exists() else ""
-
-
 def from_folder(stage: own.Stage, folder: Path) -> Side:
     """A side of what a stage left in ``data/runs``: no time, commit or device stands there."""
-    from dlbooks import rebuild
-    from dlbooks.run import input_hashes
+    from dlbooks import rebuild, tracking
+    from dlbooks.run import input_hashes, standing
 
-    chapter = stage.found.declaration
     if not (folder / "run.json").exists():
         raise UserError(f"{stage.id} has no finished run: `{stage.command}`")
-    kept = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    spent, variant = rebuild.seconds().get(rebuild.command(stage.id)), kept["variant"] or "default"
-    series = {}
-    for file in sorted(folder.glob("history/*.csv")):
-        with open(file, encoding="utf-8", newline="") as lines:
-            points = [(int(step), float(value)) for step, value in list(csv.reader(lines))[1:]]
-        if len(points) > 1:
-            series[file.stem] = points
+    try:
+        run = standing(stage, folder)
+        series = run.history
+    except (ValueError, KeyError, OSError) as error:
+        raise UserError(f"{folder} is damaged ({error}): `{stage.command}`") from None
+    chapter, variant, spent = run.chapter, run.variant or "default", rebuild.seconds().get(rebuild.command(stage.id))
     data = ", ".join(f"{replaced}={name}" for replaced, name in stage.swaps.items())
     return Side(
         name=stage.id,
         chapter=chapter,
-        profile=kept["profile"],
+        profile=run.profile,
         variant=variant,
         own_data=data,
-        parameters={k: json.dumps(v) if isinstance(v, list | dict) else str(v) for k, v in kept["parameters"].items()},
-        metrics=json.loads((folder / "metrics.json").read_text(encoding="utf-8")),
-        reported=_reported(chapter, variant, kept["profile"], data),
+        parameters={p.key: p.value for p in tracking.parameters(run)},
+        metrics=run.metrics,
+        reported=_reported(chapter, variant, run.profile, data),
         seconds={} if spent is None else {"total": spent},
         data=input_hashes(chapter, stage.swaps),
-        series=series,
+        series={name: points for name, points in series.items() if len(points) > 1},
         pictures=folder / "figures" if (folder / "figures").exists() else None,
     )
 
@@ -281,10 +277,6 @@ def _name(found: list[Side]) -> None:
     for side in found:
         if sum(s.label == side.label for s in found) > 1:
             side.label = f"{side.label} · {side.run[:8] or 'data/runs'}"
-    seen: dict[str, int] = {}
-    for side in found:  # the same run twice
-        seen[side.label] = seen.get(side.label, 0) + 1
-        side.label += f" ({seen[side.label]})" if seen[side.label] > 1 else ""
 
 
 def _plain(value) -> str:
@@ -299,6 +291,7 @@ def note(found: list[Side]) -> str:
             apart.append(f"{what} ({', '.join(dict.fromkeys(values))})")
     names = dict.fromkeys(n for s in found for n in s.data)
     other = [n for n in names if len({s.data.get(n) for s in found}) > 1]
+    other += [n for n in differing(found) if any(n in s.chapter.data_parameters for s in found)]
     if other or len({s.own_data for s in found}) > 1:
         apart.append(f"data ({', '.join(other or dict.fromkeys(s.own_data or 'the book’s' for s in found))})")
     return f"not the same task, so no best is marked: they differ in {', '.join(apart)}" if apart else ""
@@ -365,8 +358,7 @@ def table(found: list[Side]) -> list[dict]:
     row("origin", "commit", [s.commit[:8] + ("+" if s.dirty else "") for s in found])
     for name in dict.fromkeys(n for s in found for n in s.data):
         row("origin", f"data {name}", [s.data.get(name, "–")[:8] for s in found])
-    devices = [s.device for s in found]
-    row("origin", "device", devices)
+    row("origin", "device", [s.device for s in found])
     return rows
 
 
@@ -409,14 +401,16 @@ def logarithmic(values: list[float]) -> bool:
 
 def show(found: list[Side], console) -> None:
     """The table on a terminal, in as many parts as its width needs."""
-    rows, head = table(found), ["chapter"] if len({s.chapter.id for s in found}) == 1 else []
-    titles = " · ".join(dict.fromkeys(s.chapter.title for s in found)) if head else f"{len(found)} runs side by side"
-    common = [found[0].chapter.id] if head else []
+    from rich.markup import escape
+
+    rows, alone = table(found), len({s.chapter.id for s in found}) == 1
+    title = found[0].chapter.title if alone else f"{len(found)} runs side by side"
+    common = [found[0].chapter.id] if alone else []
     common += [f"profile {found[0].profile}"] if len({s.profile for s in found}) == 1 else []
     common += [f"variant {found[0].variant}"] if len({s.variant for s in found}) == 1 and found[0].variant != "default" else []
-    console.print(f"[bold]{titles}[/]  [dim]{', '.join(common)}[/]")
+    console.print(f"[bold]{title}[/]  [dim]{escape(', '.join(common))}[/]")
     if words := note(found):
-        console.print(f"[yellow]{words}[/]")
+        console.print(f"[yellow]{escape(words)}[/]")
     for name in _series(found)[:PANELS]:
         values = [v for s in found for _, v in s.series.get(name, [])]
         log = logarithmic(values)
@@ -432,7 +426,7 @@ def show(found: list[Side], console) -> None:
     for start in range(0, len(found), each):
         console.print(_grid(rows, range(start, min(start + each, len(found))), last=start + each >= len(found)))
     if same_device and found[0].device:
-        console.print(f"[dim]on {found[0].device}[/]")
+        console.print(f"[dim]on {escape(found[0].device)}[/]")
     if len(found) == 1:
         console.print("[dim]one run alone: name a second one, or change a parameter: `dlbooks run CHAPTER KEY=VALUE`[/]")
 
@@ -493,7 +487,7 @@ def curves(found: list[Side], names: list[str] | None = None):
 
 
 def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return (text if len(text) <= most else text[: most - 1] + "…").replace("$", r"\$")  # no formula
 
 
 def png(figure) -> bytes:
@@ -549,11 +543,13 @@ def galleries(found: list[Side]) -> list[dict]:
         for side in found:
             file = side.pictures / name if side.pictures else None
             if file and file.exists():
-                known = side.pictures / "captions.json"
-                caption = caption or (json.loads(known.read_text(encoding="utf-8")).get(name, "") if known.exists() else "")
-                width, height = _size(file)
-                pictures.append({"label": side.label, "uri": uri(file.read_bytes(), file.suffix), "width": width, "height": height})
-        shown.append({"name": name, "caption": caption or name, "pictures": pictures})
+                with contextlib.suppress(OSError, ValueError):  # no captions, or damaged ones
+                    caption = caption or json.loads((side.pictures / "captions.json").read_text(encoding="utf-8")).get(name, "")
+                with contextlib.suppress(OSError):  # damaged: there is nothing to see
+                    width, height = _size(file)
+                    pictures.append({"label": side.label, "uri": uri(file.read_bytes(), file.suffix), "width": width, "height": height})
+        if pictures:
+            shown.append({"name": name, "caption": caption or name, "pictures": pictures})
     return sorted(shown, key=lambda g: -len(g["pictures"]))
 
 
@@ -575,20 +571,10 @@ def compare(words: list[str], profile: str = "", last: int = 5, out: Path | None
     found = sides(words, profile, last)
     if out or as_json:
         fetch_pictures(found)
-    written = []
-    if out:
-        folder = not out.suffix
-        (out if folder else out.parent).mkdir(parents=True, exist_ok=True)
-        if folder or out.suffix == ".html":
-            written.append(out / "compare.html" if folder else out)
-            written[-1].write_text(page(found), encoding="utf-8")
-        if folder or out.suffix == ".png":
-            figure = curves(found)
-            if figure is None and not folder:
-                raise UserError("none of these runs logged a curve: give --out a page (.html) instead")
-            if figure is not None:
-                written.append(out / "curves.png" if folder else out)
-                written[-1].write_bytes(png(figure))
+    try:
+        written = write(found, out) if out else []
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror}") from None
     if as_json:
         print(json.dumps({**as_dict(found), "written": [str(p) for p in written]}, indent=2, ensure_ascii=False))
         return
@@ -597,4 +583,20 @@ def compare(words: list[str], profile: str = "", last: int = 5, out: Path | None
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     show(found, console)
     for path in written:
-        console.print(f"written: {path}")
+        console.print(f"written: {path}", markup=False)
+
+
+def write(found: list[Side], out: Path) -> list[Path]:
+    """Writes a page, a picture or a folder of both; returns the files."""
+    folder, figure = not out.suffix, curves(found) if out.suffix != ".html" else None
+    if out.suffix == ".png" and figure is None:
+        raise UserError("none of these runs logged a curve: give --out a page (.html) instead")
+    contents = {}
+    if out.suffix != ".png":
+        contents[out / "compare.html" if folder else out] = page(found).encode()
+    if figure is not None:
+        contents[out / "curves.png" if folder else out] = png(figure)
+    for path, content in contents.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return list(contents)

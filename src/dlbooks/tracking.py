@@ -301,7 +301,7 @@ def restored(name: str) -> None:
     from dlbooks.run import input_hashes, trained
 
     run, store, now = trained(name), client(), int(time.time() * 1000)
-    label = f"{name} · from cache"
+    label, inputs = f"{name} · from cache", input_hashes(run.chapter, run.swaps)
     made = store.create_run(experiment(store, run.profile, run.chapter.family), run_name=label)
     commit, _ = runtime.commit()
     tags = {
@@ -310,6 +310,7 @@ def restored(name: str) -> None:
         "dlbooks.restored": "yes",
         "mlflow.source.git.commit": commit,
         **own_data(run),
+        **{f"dlbooks.input.{k}": v for k, v in inputs.items()},
         "mlflow.note.content": note(run),
     }
     store.log_batch(
@@ -319,7 +320,7 @@ def restored(name: str) -> None:
         tags=[RunTag(k, v) for k, v in tags.items()],
     )
     if (run.out / "export" / "saved_model").exists() and not registry.has(store, run.id, mlflow_flavor.digest(run.out)):
-        log_model(store, run, made.info.run_id, made.info.experiment_id, commit, input_hashes(run.chapter, run.swaps))
+        log_model(store, run, made.info.run_id, made.info.experiment_id, commit, inputs)
     store.set_terminated(made.info.run_id)
 
 
