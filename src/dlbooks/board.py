@@ -40,7 +40,7 @@ class Board:
 
         self.console, self.todo, self.folder, self.jobs, self.log, self.began = console, todo, folder, jobs, log, time.monotonic()
         self.outcomes: dict[str, fleet.Outcome] = {}
-        self.seen: dict[str, float] = {}  # running stage → when it was first seen
+        self.seen: dict[str, float] = {}  # stage → when it was first seen running
         self.due: dict[str, float] = {}  # running stage → its seconds at the next line
         self.shown = 0.0
         through = {"redirect_stdout": log is None, "redirect_stderr": log is None}
@@ -76,7 +76,7 @@ class Board:
         self.shown = now
         told = status.read(self.folder)
         names = [n for n in begun() if n not in self.outcomes]
-        self.seen = {n: self.seen.get(n, now) for n in names}
+        self.seen |= {n: now for n in names if n not in self.seen}
         running = {n: (now - self.seen[n], told.get(n, {})) for n in names}
         if self.live:
             self.live.update(table(running, self), refresh=True)
@@ -137,7 +137,8 @@ class Board:
         finally:
             over.set()
             watcher.join()
-            look()
+            with contextlib.suppress(ValueError):
+                look()
             os.environ.pop("DLBOOKS_STATUS")
             own_file.unlink(missing_ok=True)
             if kept:
@@ -163,27 +164,25 @@ def span(seconds: float) -> str:
 
 def amount(number: float) -> str:
     """``812``, ``1.2 k``, ``34 M``."""
-    for factor, letter in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
-        if number >= factor:
-            return f"{number / (1e3 if factor == 1e4 else factor):.3g}{letter}"
+    for least, unit, letter in ((1e9, 1e9, " G"), (1e6, 1e6, " M"), (1e4, 1e3, " k")):
+        if number >= least:
+            return f"{number / unit:.3g}{letter}"
     return f"{number:.3g}" if number < 10 else f"{number:.0f}"
 
 
 def progress(entries: dict) -> str:
     """How far a stage is: step, time left, newest values, rate."""
-    words = []
+    words, values = [], entries.get("values", {})
+    unit = entries.get("unit", "it").strip()
+    unit = {"it": "", "B": "B"}.get(unit, f" {unit}".rstrip())
     if entries.get("total") or entries.get("done"):
-        unit = entries.get("unit", "").strip()
-        unit = {"it": "", "B": "B"}.get(unit, f" {unit}".rstrip())
         label = entries.get("label", "").removeprefix(entries.get("stage", "").rpartition("@")[2]).strip()
         of = f"/{amount(entries['total'])}" if entries.get("total") else ""
         words.append(f"{label} {amount(entries['done'])}{of}{unit}".strip())
         if entries.get("left") is not None:
             words.append(f"{span(entries['left'])} left")
-        values = entries.get("values", {})
-    else:
-        values = entries.get("values", {})
-        words += [f"step {entries['step']}"] if "step" in entries and entries.get("state") == "training" else []
+    elif "step" in entries and entries.get("state") == "training":
+        words.append(f"step {entries['step']}")
     words += [f"{name} {value:.4g}" for name, value in list(values.items())[:2]]
     if entries.get("rate"):
         words.append(f"{amount(entries['rate'])}{unit}/s" if entries["rate"] >= 1 else f"{amount(1 / entries['rate'])} s each")
@@ -223,7 +222,7 @@ def table(running: dict[str, tuple[float, dict]], shown: Board):
     failed = sum(bool(o.error) for o in shown.outcomes.values())
     if failed:
         foot.append(f" · {failed} failed", "red")
-    if not running:
+    if not running and not shown.seen:
         foot.append(" · waiting for a worker" if shown.jobs > 1 else " · starting")
     foot.no_wrap, foot.overflow = True, "ellipsis"
     return Group(grid, foot)

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dlbooks import UserError, board, catalog, fleet, ledger, own, runtime, tracking, worker, workspace
+from dlbooks import board, catalog, fleet, ledger, own, runtime, tracking, worker, workspace
 from dlbooks.plan import Plan
 from dlbooks.run import parameters_of
 
@@ -22,7 +22,7 @@ def run(
     """Runs a chapter in DVC's temporary workspace, once per variant; each result is a DVC experiment and an MLflow run.
 
     Several variants become child runs of one MLflow run. Parameters are checked before anything starts. ``plain`` shows what DVC and the stage print
-    where a terminal would get a table; ``summary`` gets what ``result`` says of every variant. Returns DVC's exit code.
+    where a terminal would get a table; ``summary`` gets what ``result`` says of every variant. Returns DVC's exit code, or 2 where the table gives the reason.
     """
     found, variants = stage.found, variants or [""]
     for variant in variants:
@@ -71,9 +71,10 @@ def once(
         told = {"DLBOOKS_STATUS": os.environ["DLBOOKS_STATUS"]}
         code = subprocess.call([*command, stage.id], cwd=runtime.root(), env={**environment, **told, "DLBOOKS_RECIPE": recipe})
         said = worker.last_words() if shown.live and code else ""
-    if said:
-        raise UserError(f"{said.removeprefix('error: ')} (the rest stands in {log.relative_to(runtime.home())})")
     outcome = result(stage, profile, variant, began) if summary is not None or shown.live else {}
+    if said:  # no exception: the next variant gets its turn, as it does without a table
+        outcome["error"] = said.removeprefix("error: ")
+        print(f"error: {outcome['error']} (the rest stands in {log.relative_to(runtime.home())})", file=sys.stderr)
     if shown.live and not code:
         name = re.search(r"Ran experiment\(s\): (\S+)", log.read_text(encoding="utf-8", errors="replace"))
         known = f"  [dim]MLflow run {outcome['mlflow_run'][:8]}, experiment {name[1] if name else '?'}: `dvc exp show`[/]"
@@ -81,7 +82,7 @@ def once(
         console.print(known, soft_wrap=True)
     if summary is not None:
         summary.append(outcome)
-    return code
+    return 2 if said else code
 
 
 def result(stage: own.Stage, profile: str, variant: str = "", since: float = 0.0) -> dict:

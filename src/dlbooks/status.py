@@ -101,7 +101,7 @@ def read(folder: Path) -> dict[str, dict]:
     """What the stages in progress tell: ``{stage: entries}`` of every file in ``folder`` whose process is alive."""
     found = {}
     for file in folder.glob("*.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             entries = json.loads(file.read_text())
             os.kill(entries["process"], 0)
             found[entries["stage"]] = entries

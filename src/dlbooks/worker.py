@@ -181,7 +181,9 @@ def last_words() -> str:
     file = Path(os.environ.get("DLBOOKS_LOG", os.devnull))
     sys.stdout.flush()
     lines = [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
-    said = [line for line in lines if line and not re.match(r"> |Running stage |\d\d:\d\d:\d\d\.\d+ \| ", line)]  # DVC's and Prefect's own lines
+    said = [
+        line for line in lines if line and not re.match(r"> |Running stage |ERROR: failed to reproduce |\d\d:\d\d:\d\d\.\d+ \| ", line)
+    ]  # DVC's and Prefect's own lines
     return said[-1] if said else ""
 
 
