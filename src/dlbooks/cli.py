@@ -264,12 +264,17 @@ def predict(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option; may be repeated.", autocompletion=completion.options)
     ] = None,
     data: Data = "",
+    as_json: Json = False,
 ):
-    """Use what a chapter trained."""
+    """Use what a chapter trained. With `--json`, pictures in the answer are data: URLs, or with `-o` files of that folder."""
     from dlbooks import catalog, own, stage
 
-    name = own.enlisted(catalog.chapter(chapter), data).id if data else chapter
-    stage.predict(name, inputs or [], out, set_ or [])
+    with document(as_json) as found:
+        name = own.enlisted(catalog.chapter(chapter), data).id if data else chapter
+        if as_json:
+            found |= stage.ask(name, inputs or [], out, set_ or [])
+        else:
+            stage.predict(name, inputs or [], out, set_ or [])
 
 
 @app.command()
@@ -425,25 +430,30 @@ def data_check(
 
 
 @app.command()
-def sync(check: Annotated[bool, typer.Option(help="Only say whether dvc.yaml is up to date; exit code 1 if not.")] = False):
+def sync(check: Annotated[bool, typer.Option(help="Only say whether dvc.yaml is up to date; exit code 1 if not.")] = False, as_json: Json = False):
     """Write dvc.yaml from the chapters' and data sets' files, and put dvc.lock in its order."""
     from dlbooks import sync as syncing
 
-    if check:
-        stale = (runtime.root() / "dvc.yaml").read_text(encoding="utf-8") != syncing.text()
-        print("dvc.yaml is stale: run `dlbooks sync`" if stale else "dvc.yaml is up to date")
-        raise typer.Exit(int(stale))
-    print("dvc.yaml written" if syncing.write() else "dvc.yaml was up to date")
-    syncing.sort_lock()
+    with document(as_json) as found:
+        stale = (runtime.root() / "dvc.yaml").read_text(encoding="utf-8") != syncing.text() if check else syncing.write()
+        if not check:
+            syncing.sort_lock()
+        found |= {"stale": stale and check, "written": stale and not check}
+    if not as_json:
+        words = "is stale: run `dlbooks sync`" if stale and check else "written" if stale else "is up to date" if check else "was up to date"
+        print(f"dvc.yaml {words}")
+    raise typer.Exit(int(stale and check))
 
 
 @app.command()
-def record(chapters: Names = None, dirty: Annotated[bool, typer.Option(help="Also runs of uncommitted code.")] = False):
+def record(chapters: Names = None, dirty: Annotated[bool, typer.Option(help="Also runs of uncommitted code.")] = False, as_json: Json = False):
     """Enter finished MLflow runs into data/results.json."""
     from dlbooks import ledger
 
-    lines = ledger.record(chapters or [], dirty)
-    print("\n".join(lines) if lines else "nothing new: only finished runs of committed code are entered")
+    with document(as_json) as found:
+        found["changes"] = lines = ledger.record(chapters or [], dirty)
+    if not as_json:
+        print("\n".join(lines) if lines else "nothing new: only finished runs of committed code are entered")
 
 
 @app.command()
@@ -465,11 +475,24 @@ def doctor(as_json: Json = False):
     raise typer.Exit(checking.doctor(as_json))
 
 
+def _help_of(error: typer.TyperException) -> str:
+    """Where to read on, if the message does not say what would be right."""
+    command = getattr(getattr(error, "ctx", None), "command_path", "")
+    return f": see `{command} --help`" if command and not error.format_message().endswith("?") else ""
+
+
 def main() -> None:
     """Entry point: a user's mistake is one line and exit code 2."""
     os.environ.update(runtime.QUIET)
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except typer.TyperException as error:
+        words = error.format_message().strip()
+        if "\n" in words or not words:  # the help, where nothing was asked for
+            error.show()
+        else:
+            print(f"error: {words[0].lower()}{words[1:].rstrip('.?')}{'?' * words.endswith('?')}{_help_of(error)}", file=sys.stderr)
+        sys.exit(error.exit_code)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

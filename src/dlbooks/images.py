@@ -21,6 +21,10 @@ QUALITY = 95  # of JPEG that has to be encoded again
 ORIENTATION = 0x0112  # EXIF: how the camera was held
 
 
+class NothingGiven(UserError):  # noqa: N818
+    """No file was named at all."""
+
+
 def files(inputs: list[str]) -> list[Path]:
     """Files named by paths and folders (their pictures, sorted); nothing found is an error."""
     found: list[Path] = []
@@ -32,8 +36,10 @@ def files(inputs: list[str]) -> list[Path]:
             found.append(path)
         else:
             raise UserError(f"{name}: no such file or folder")
+    if not inputs:
+        raise NothingGiven("give picture files, or a folder that holds some")
     if not found:
-        raise UserError(f"no picture found in {', '.join(inputs) or 'an empty list of inputs'}")
+        raise UserError(f"no picture found in {', '.join(inputs)}")
     return found
 
 

@@ -94,11 +94,24 @@ def predict(name: str, words: list[str], out: Path | None, assigned: list[str]) 
 
     import pydantic
 
+    from dlbooks import images
     from dlbooks.run import trained
 
     run = trained(name)
     module = catalog.load(run.chapter)
-    options = {k: p for k, p in inspect.signature(module.predict).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    options = {k for k, p in inspect.signature(module.predict).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    words, given = _parted(name, words, assigned, options)
+    try:
+        pydantic.validate_call(config={"arbitrary_types_allowed": True})(module.predict)(run, words, out, **given)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{name} predict: {'.'.join(map(str, first['loc']))} = {first['input']!r}: {first['msg'].removeprefix('Input ')}") from None
+    except images.NothingGiven as error:
+        raise UserError(_wanted(run.chapter) if run.chapter.use else str(error)) from None
+
+
+def _parted(name: str, words: list[str], assigned: list[str], options) -> tuple[list[str], dict]:
+    """Inputs and options: trailing ``key=value`` words that name one of ``options`` are options."""
     words = list(words)
     while words and words[-1].partition("=")[0] in options:
         assigned = [words.pop(), *assigned]
@@ -106,11 +119,102 @@ def predict(name: str, words: list[str], out: Path | None, assigned: list[str]) 
     for key in given:
         if key not in options:
             raise UserError(f"{name} predict has no option {key!r}; it has {', '.join(options) or 'none'}")
+    return words, given
+
+
+def _wanted(chapter: catalog.Chapter) -> str:
+    """What to give a chapter, in words."""
+    use = chapter.use
+    form = ", as picture files" if use.takes.endswith("picture") else ""
+    example = f", for example {use.example if use.takes == 'numbers' else repr(use.example)}" if use.example else ""
+    return f"give {use.about}{form}{example}"
+
+
+def ask(name: str, words: list[str], out: Path | None, assigned: list[str]) -> dict:
+    """``predict`` for scripts: ``{"chapter", "answers": [{"input", "answer"}]}`` as the chapter's ``answer`` gives them, ready for JSON.
+
+    Pictures in an answer become data: URLs of PNG files or, with ``out``, files in that folder, named by the input's number and their place.
+    """
+    from dlbooks import wire
+    from dlbooks.run import trained
+
+    run = trained(name)
+    if run.chapter.use is None:
+        raise UserError(f"{name} answers no single input, so there is nothing to say in JSON: leave --json out")
+    module = catalog.load(run.chapter)
+    options = wire.options_of(module.answer, name)
+    words, given = _parted(name, words, assigned, options.model_fields)
+    chosen = params.validate(options, given, name).model_dump()
+    named = _inputs(run.chapter, words)
+
+    def answers(items: list) -> list[dict]:
+        return module.answer(run, items, **chosen)
+
     try:
-        pydantic.validate_call(config={"arbitrary_types_allowed": True})(module.predict)(run, words, out, **given)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{name} predict: {'.'.join(map(str, first['loc']))} = {first['input']!r}: {first['msg'].removeprefix('Input ')}") from None
+        found = answers([item for _, item in named])
+    except UserError:
+        for where, item in named if len(named) > 1 else []:  # which of them was it?
+            try:
+                answers([item])
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
+        raise
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        found = [_pictures_kept(answer, out, str(number)) for number, answer in enumerate(found, 1)]
+    return {"chapter": name, "answers": [{"input": where, "answer": wire.plain(a)} for (where, _), a in zip(named, found, strict=True)]}
+
+
+def _inputs(chapter: catalog.Chapter, words: list[str]) -> list[tuple[str, object]]:
+    """What the words of a command line stand for, each with its name: files, texts, or numbers: all words together, or a file or JSON each."""
+    from dlbooks import images, inputs, wire
+
+    takes = chapter.use.takes
+    if not words:
+        raise UserError(_wanted(chapter))
+    if takes == "text":
+        return [(word, word) for word in words]
+    if takes == "sound":
+        files = [f for item in map(Path, words) for f in (sorted(item.glob("*.wav")) if item.is_dir() else [item])]
+        if not files:
+            raise UserError(_wanted(chapter))
+        return [(str(file), inputs.ready(takes, file)[0][0]) for file in files]
+    if takes != "numbers":
+        return [(str(file), images.read(file, "L" if takes == "gray picture" else "RGB")) for file in images.files(words)]
+    try:
+        if words[0].lstrip().startswith("["):
+            return [(word, wire.from_words(_rows(word), "the input")) for word in words]
+        if any(Path(word).is_file() for word in words):
+            return [(word, wire.from_file(Path(word).read_bytes(), word, takes)) for word in words]
+        return [(" ".join(words), wire.from_words("\n".join(words), "the input"))]
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: no such file") from None
+    except wire.Refused as error:
+        raise UserError(error.sentence) from None
+
+
+def _rows(word: str) -> str:
+    """JSON numbers as lines."""
+    try:
+        value = json.loads(word)
+    except ValueError as error:
+        raise UserError(f"{word[:40]}: not JSON: {error}") from None
+    return "\n".join(" ".join(map(str, row)) if isinstance(row, list) else str(row) for row in value)
+
+
+def _pictures_kept(value, folder: Path, name: str):
+    """The answer with every picture written to ``folder`` and named in its place."""
+    from dlbooks import wire
+
+    if wire.is_picture(value):
+        path = folder / f"{name}.png"
+        path.write_bytes(wire.png(value))
+        return str(path)
+    if isinstance(value, dict):
+        return {key: _pictures_kept(part, folder, f"{name}-{key}") for key, part in value.items()}
+    if isinstance(value, list | tuple) or getattr(value, "ndim", 0) == 4:
+        return [_pictures_kept(part, folder, f"{name}-{number}") for number, part in enumerate(value, 1)]
+    return value
 
 
 def flow(run: str) -> None:
