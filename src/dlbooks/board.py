@@ -60,12 +60,14 @@ class Board:
             self.live.stop()
 
     def ended(self, outcome: fleet.Outcome) -> None:
+        from rich.markup import escape
+
         self.outcomes[outcome.stage] = outcome
         self.shown = 0.0  # the table no longer holds
         how = "failed" if outcome.error else outcome.result.get("how", "")
         words = f"{outcome.result['seconds']:6.1f} s" if how == "ran" else f"{how:>8}"
         mark = "[red]✗[/]" if outcome.error else "[green]✓[/]"
-        value = outcome.error or headline(outcome)
+        value = escape(outcome.error) or headline(outcome)
         self.console.print(f"{mark} {len(self.outcomes):3}/{len(self.todo.stages)} {words}  {outcome.stage}  {value}", soft_wrap=not self.live)
 
     def show(self, begun: Callable[[], list[str]]) -> None:
@@ -252,10 +254,12 @@ def outcomes(todo: Plan, failed: dict[str, str], spent: dict[str, float]) -> dic
 
 def summary(todo: Plan, failed: dict[str, str]) -> str:
     """What failed and why, and what could not run because of it."""
+    from rich.markup import escape
+
     lines = [f"[red]{len(failed)} of {len(todo.stages)} stages failed:[/]"]
     for name, reason in failed.items():
         blocked = sorted(todo.readers(name) - failed.keys(), key=todo.stages.index)
-        lines.append(f"  [bold]{name}[/]  {reason}" + (f"\n      not run because of it: {', '.join(blocked)}" if blocked else ""))
+        lines.append(f"  [bold]{name}[/]  {escape(reason)}" + (f"\n      not run because of it: {', '.join(blocked)}" if blocked else ""))
     return "\n".join([*lines, "`dlbooks repro` goes on from here; what a stage printed stands in .dlbooks/rebuild/logs"])
 
 
