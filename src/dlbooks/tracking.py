@@ -20,6 +20,7 @@ from pathlib import Path
 from dlbooks import UserError, catalog, devices, runtime
 
 FLUSH_SECONDS = 5.0
+VIEW = "mlflow.sharedViewState.results"  # tag of an experiment
 SAMPLE_SECONDS = 10.0  # between two looks at utilization and memory; MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL names another
 
 
@@ -71,12 +72,27 @@ def experiment(store, profile: str, family: str) -> str:
         if found:
             return found.experiment_id
         place = None if uri().startswith("http") else f"file://{artifacts() / profile / family}"
-        about = f"Chapters of the family {family}, profile {profile}. One run per chapter run; compare them by test metrics and `reported.*`."
-        tags = {"mlflow.note.content": about, "mlflow.experimentKind": "custom_model_development", "dlbooks": "yes"}
+        tags = {"mlflow.experimentKind": "custom_model_development", VIEW: view(profile, family), "dlbooks": "yes"}
         try:
-            return store.create_experiment(name, artifact_location=place, tags=tags)
+            made = store.create_experiment(name, artifact_location=place, tags=tags)
         except MlflowException as error:
             raise UserError(f"MLflow store {uri()} refuses experiment {name}: {str(error).splitlines()[0]}") from None
+        results = f"#/experiments/{made}/runs?viewStateShareKey={VIEW.rpartition('.')[2]}"
+        about = f"Chapters of the family {family}, profile {profile}, a run each: **[headlines, recipes and seconds]({results})**."
+        store.set_experiment_tag(made, "mlflow.note.content", about)
+        return made
+
+
+def view(profile: str, family: str) -> str:
+    """The columns of an experiment in MLflow's UI, as a view that its description links: the UI itself begins without any metric."""
+    chapters = [c for c in catalog.chapters().values() if c.family == family]
+    names = list(dict.fromkeys(c.headline for c in chapters))
+    said = [f"reported.{c.headline}" for c in chapters if profile == "book" and c.metrics[c.headline].reported is not None]
+    columns = [f"metrics.`{n}`" for n in dict.fromkeys([*names, *said, "seconds.train"])]
+    columns += ["tags.`dlbooks.variant`", "tags.`dlbooks.sources`", "tags.`dlbooks.device`"]
+    state = {"searchFilter": "", "orderByKey": "attributes.start_time", "orderByAsc": False, "startTime": "ALL", "lifecycleFilter": "Active"}
+    state |= {"modelVersionFilter": "All Runs", "datasetsFilter": [], "selectedColumns": columns, "runListHidden": False}
+    return json.dumps(state)
 
 
 def prepare(profile: str) -> None:
@@ -240,7 +256,7 @@ class Tracker:
             values[f"reported.{name}"] = number
         values |= {f"seconds.{k}": v for k, v in run.seconds.items()}
         self.store.log_batch(self.id, metrics=[Metric(k, float(v), now, 0) for k, v in values.items()])
-        self.store.set_tag(self.id, "mlflow.note.content", note(run))
+        self.store.set_tag(self.id, "mlflow.note.content", note(run, self.id))
         for name, child in run.children.items():
             self._child(name, **child)
         for entry in sorted(run.out.iterdir()):
@@ -366,8 +382,8 @@ def reported(chapter: catalog.Chapter, variant: str | None) -> dict[str, float]:
     return {n: m.reported for n, m in chapter.metrics.items() if m.reported is not None}
 
 
-def note(run) -> str:
-    """The run's note in the UI: headline, the book's number, places."""
+def note(run, run_id: str = "") -> str:
+    """The note of an MLflow run in the UI: headline, the book's number, places, and the picture that it logged."""
     chapter = run.chapter
     said = None if run.swaps else reported(chapter, run.variant).get(chapter.headline)
     task = "" if run.profile == "book" else " (synthetic twin: not the book's task)"
@@ -376,7 +392,10 @@ def note(run) -> str:
     lines = [f"## {chapter.title}", f"**{chapter.headline} {run.metrics[chapter.headline]:.6g}**{task}"]
     if said is not None:
         lines.append(f"The book reports {said:g} on the real data.")
-    return "\n\n".join([*lines, "Places: " + ", ".join(chapter.sources)])
+    lines.append("Places: " + ", ".join(chapter.sources))
+    if run_id and (run.out / "figures" / chapter.picture).is_file():
+        lines.append(f"![{chapter.picture}](get-artifact?path=figures/{chapter.picture}&run_uuid={run_id})")
+    return "\n\n".join(lines)
 
 
 def lock_hash() -> str:

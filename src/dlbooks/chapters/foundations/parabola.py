@@ -60,6 +60,7 @@ CHAPTER = Chapter(
     curves={"Mean squared error": ["loss"]},
     picture="fit.png",
     example="dlbooks predict parabola -1,-0.5,0,0.5,1",
+    data_parameters=["points", "noise"],
     use=Use(takes="numbers", about="numbers x between −1 and 1", example="[-1, -0.5, 0, 0.5, 1]"),
 )
 

@@ -92,6 +92,7 @@ CHAPTER = Chapter(
     curves={"Loss on the spiral": ["train_loss_spiral_features", "test_loss_spiral_features", "train_loss_spiral_depth", "test_loss_spiral_depth"]},
     picture="grid.png",
     example="dlbooks predict playground 0,3 2,-2 net=features shape=spiral",
+    data_parameters=["points", "noise", "train_share"],
     use=Use(takes="numbers", about="points of the plane, two numbers between −6 and 6 each", example="[[0, 3], [2, -2]]"),
 )
 

@@ -75,6 +75,7 @@ CHAPTER = Chapter(
     },
     picture="bits_by_position.png",
     example='dlbooks predict char-rnn-poems "春风" --set lines=4 --set seed=3',
+    data_parameters=["max_vocabulary"],
     use=Use(takes="text", about="the first characters of a poem's first line, or nothing; the poem is written to its end", example="明月"),
 )
 

@@ -81,6 +81,7 @@ CHAPTER = Chapter(
     },
     picture="surprise.png",
     example='dlbooks predict char-rnn-shakespeare "ROMEO:" --set length=300 --set seed=7',
+    data_parameters=["max_vocabulary"],
     use=Use(takes="text", about="the beginning of a play, a speaker's name for example; it is continued", example="ROMEO:"),
 )
 

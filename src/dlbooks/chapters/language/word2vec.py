@@ -106,6 +106,7 @@ CHAPTER = Chapter(
     curves={"Loss": ["loss"], "Words of a kind": ["pair_auc"]},
     picture="map.png",
     example='dlbooks predict word2vec night "king - man + woman"',
+    data_parameters=["vocabulary", "min_count"],
     use=Use(takes="text", about="an English word, or a sum of words", example="king - man + woman", batched=True),
 )
 

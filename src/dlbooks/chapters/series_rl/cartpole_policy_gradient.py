@@ -105,6 +105,7 @@ CHAPTER = Chapter(
     },
     picture="returns.png",
     example="dlbooks predict cartpole-policy-gradient episodes=5 -o play.gif",
+    data_parameters=["env", "gymnasium"],
     use=Use(takes="numbers", about="states of the game: position, velocity, angle, angular velocity", example="[[0, 0, 0.05, 0], [0, 0, -0.05, 0]]"),
 )
 

@@ -88,6 +88,7 @@ CHAPTER = Chapter(
     curves={"Share of tables that find the treasure": ["success_simple", "success_traps"], "Steps per episode": ["steps_simple", "steps_traps"]},
     picture="comparison.png",
     example="dlbooks predict maze-sarsa my_maze.txt episodes=500 algorithm=expected_sarsa -o walk.gif",
+    data_parameters=["simple", "traps", "permanent_traps", "max_steps"],
     use=Use(takes="text", about="where to start in the maze: row and column, counted from 0", example="1,1"),
 )
 
