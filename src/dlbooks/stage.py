@@ -125,9 +125,10 @@ def _parted(name: str, words: list[str], assigned: list[str], options) -> tuple[
 def _wanted(chapter: catalog.Chapter) -> str:
     """What to give a chapter, in words."""
     use = chapter.use
+    about, semicolon, more = use.about.partition(";")
     form = ", as picture files" if use.takes.endswith("picture") else ""
     example = f", for example {use.example if use.takes == 'numbers' else repr(use.example)}" if use.example else ""
-    return f"give {use.about}{form}{example}"
+    return f"give {about}{form}{example}{semicolon}{more}"
 
 
 def ask(name: str, words: list[str], out: Path | None, assigned: list[str]) -> dict:
