@@ -238,8 +238,8 @@ try:
         status.end()
         spent["parabola"] = 1.5
         time.sleep(0.7)
-except KeyboardInterrupt:
-    print("INTERRUPTED")
+except BaseException as error:
+    print(repr(error))
 print("AFTER")
 """
 SCENES = {  # columns (0: no terminal), environment, words
@@ -249,14 +249,15 @@ SCENES = {  # columns (0: no terminal), environment, words
     "dumb": (100, {"TERM": "dumb"}, []),
     "plain": (100, {}, ["plain"]),
     "pipe": (0, {}, []),
-    "interrupt": (60, {}, ["interrupt"]),
+    "SIGINT": (60, {}, ["interrupt"]),
+    "SIGTERM": (60, {}, ["interrupt"]),
 }
 
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     """What each scene wrote to its terminal, and its folder; all run side by side."""
-    running, found = {}, {}
+    running, found, sent = {}, {}, {}
     kept = {k: v for k, v in os.environ.items() if k not in ("CI", "NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR") and not k.startswith("DLBOOKS_")}
     for name, (columns, more, words) in SCENES.items():
         folder = tmp_path_factory.mktemp(name)
@@ -278,15 +279,14 @@ def scenes(tmp_path_factory):
             except OSError:  # the terminal's other end is closed
                 data = b""
             found[name] += data
-            if name == "interrupt" and b"epoch" in found[name] and process.poll() is None:
-                process.send_signal(signal.SIGINT)
-                name, process, folder = running[reads] = ("interrupted", process, folder)
-                found[name] = found["interrupt"]
+            if name.startswith("SIG") and b"epoch" in data and not sent.get(name):
+                process.send_signal(getattr(signal, name))
+                sent[name] = True
             if not data:
                 os.close(reads)
                 del running[reads]
                 found[name] = (found[name].decode().replace("\r\n", "\n"), folder, process.wait(10))
-    assert not running and "interrupted" in found
+    assert not running and len(sent) == 2
     return found
 
 
@@ -319,7 +319,8 @@ def test_elsewhere_what_stages_print_comes_through_and_nothing_moves(scenes, nam
     assert not list(folder.iterdir())
 
 
-def test_interrupted_the_terminal_is_as_it_was(scenes):
-    text, folder, code = scenes["interrupted"]
-    assert code == 0 and CODES.sub("", text).splitlines()[-2:] == ["INTERRUPTED", "AFTER"], "standard output is the terminal again"
+@pytest.mark.parametrize("name, error", [("SIGINT", "KeyboardInterrupt()"), ("SIGTERM", "SystemExit(143)")])
+def test_interrupted_the_terminal_is_as_it_was(scenes, name, error):
+    text, folder, code = scenes[name]
+    assert code == 0 and CODES.sub("", text).splitlines()[-2:] == [error, "AFTER"], "standard output is the terminal again"
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l") and not list(folder.glob("*.json"))

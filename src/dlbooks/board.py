@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -42,13 +43,15 @@ class Board:
         self.outcomes: dict[str, fleet.Outcome] = {}
         self.seen: dict[str, float] = {}  # stage → when it was first seen running
         self.due: dict[str, float] = {}  # running stage → its seconds at the next line
-        self.shown = 0.0
+        self.shown, self.former = 0.0, None
         through = {"redirect_stdout": log is None, "redirect_stderr": log is None}
         self.live = Live(console=console, auto_refresh=False, transient=True, **through) if interactive(console, plain) else None
 
     def __enter__(self):
         if self.live:
             self.live.start()
+            if threading.current_thread() is threading.main_thread():  # ended from outside: the cursor comes back, too
+                self.former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         return self
 
     def __exit__(self, *_):
@@ -58,6 +61,9 @@ class Board:
         """Takes the table away."""
         if self.live:
             self.live.stop()
+        if self.former is not None:
+            signal.signal(signal.SIGTERM, self.former)
+            self.former = None
 
     def ended(self, outcome: fleet.Outcome) -> None:
         from rich.markup import escape

@@ -226,7 +226,7 @@ def from_folder(stage: own.Stage, folder: Path) -> Side:
     except (ValueError, KeyError, OSError) as error:
         raise UserError(f"{folder} is damaged ({error}): `{stage.command}`") from None
     chapter, variant, spent = run.chapter, run.variant or "default", rebuild.seconds().get(rebuild.command(stage.id))
-    data = ", ".join(f"{replaced}={name}" for replaced, name in stage.swaps.items())
+    data = tracking.own_data(run).get("dlbooks.data", "")
     return Side(
         name=stage.id,
         chapter=chapter,
@@ -383,15 +383,11 @@ def as_dict(found: list[Side]) -> dict:
 
 
 def sparkline(values: list[float], low: float, high: float, width: int = 16) -> str:
-    """A curve as one line of blocks, ``low`` to ``high``."""
+    """A curve as one line of blocks, ``low`` to ``high``; of none nothing."""
     count = min(width, len(values))
     places = [round(i * (len(values) - 1) / max(count - 1, 1)) for i in range(count)]
     scale = (len(BLOCKS) - 1) / (high - low) if high > low else 0.0
     return "".join(BLOCKS[round((values[p] - low) * scale)] for p in places)
-
-
-def _scaled(points: list[tuple[int, float]], log: bool) -> list[float]:
-    return [math.log(v) if log else v for _, v in points]
 
 
 def logarithmic(values: list[float]) -> bool:
@@ -412,10 +408,11 @@ def show(found: list[Side], console) -> None:
     if words := note(found):
         console.print(f"[yellow]{escape(words)}[/]")
     for name in _series(found)[:PANELS]:
-        values = [v for s in found for _, v in s.series.get(name, [])]
-        log = logarithmic(values)
-        low, high = (math.log(min(values)), math.log(max(values))) if log else (min(values), max(values))
-        cells = [sparkline(_scaled(s.series[name], log), low, high) if name in s.series else "" for s in found]
+        lines = [[v for _, v in s.series.get(name, [])] for s in found]
+        if log := logarithmic([v for line in lines for v in line]):
+            lines = [[math.log(v) for v in line] for line in lines]
+        low, high = min(v for line in lines for v in line), max(v for line in lines for v in line)
+        cells = [sparkline(line, low, high) for line in lines]
         rows.append({"group": "curves", "name": name + (" (log)" if log else ""), "cells": cells, "best": [], "book": ""})
     same_device = len({s.device for s in found}) == 1
     if same_device:  # as a row it would be the widest

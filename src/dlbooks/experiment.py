@@ -72,6 +72,8 @@ def once(
         code = subprocess.call([*command, stage.id], cwd=runtime.root(), env={**environment, **told, "DLBOOKS_RECIPE": recipe})
         said = worker.last_words() if shown.live and code else ""
     outcome = result(stage, profile, variant, began) if summary is not None or shown.live else {}
+    if code:
+        outcome["error"] = f"dvc exp run ended with {code}: the lines above say why"
     if said:  # no exception: the next variant gets its turn, as it does without a table
         outcome["error"] = said.removeprefix("error: ")
         print(f"error: {outcome['error']} (the rest stands in {log.relative_to(runtime.home())})", file=sys.stderr)
