@@ -328,6 +328,9 @@ def test_check_names_what_is_damaged(checkout):
         result = run("check", "digits", "plays")
         assert result.exit_code == 1 and path.name in result.output and f"dvc repro {stage}@digits" in result.output and "damaged" in result.output
         assert "plays: records:" in result.output
+        told = run("check", "digits", "--json")
+        damaged = [entry for entry in json.loads(told.stdout) if not entry["whole"]]
+        assert told.exit_code == 1 and len(damaged) == 1 and path.name in damaged[0]["words"]
         path.write_bytes(good)
     assert run("check", "digits").exit_code == 0
     with pytest.raises(UserError, match="did you mean plays"):

@@ -26,6 +26,8 @@ def answered(shell, words):
         ("dlbooks run mnis", "mnist-cnn mnist-mlp mnist-softmax"),
         ("dlbooks run mnist-cnn --set st", "steps="),
         ("dlbooks run mnist-cnn lea", "learning_rate="),
+        ("dlbooks run mnist-cnn net = b", "b1 b5 best"),
+        ("dlbooks run mnist-cnn steps = 1", ""),
         ("dlbooks run mnist-cnn --variant ", "b1 keras b5"),
         ("dlbooks run --profile ", "mini book smoke"),
         ("dlbooks predict mnist-cnn --set ", "top="),

@@ -577,10 +577,10 @@ def class_counts(this: dict) -> tuple[list[str], dict[str, list[int]]]:
 # ── checking ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def check(names: list[str]) -> int:
+def check(names: list[str], as_json: bool = False) -> int:
     """`dlbooks data check`: compares every file with the digests beside it and says what is damaged; exit code 1 if anything is."""
     data = runtime.root() / "data"
-    damaged = 0
+    damaged, folders = 0, []
     for name in [catalog.dataset(n).declaration.id for n in names] or list(catalog.datasets()):
         found = []
         for label, stage, folder in (("raw", "fetch", data / "raw" / name), ("records", "preprocess", data / "tfrecords" / name)):
@@ -591,8 +591,13 @@ def check(names: list[str]) -> int:
                     digests.check(inner, digests.remedy(folder, stage))
                     files = [p for p in inner.rglob("*") if p.is_file() and p.name != digests.SUMS]
                     found.append(f"{label}: {len(files)} files, {size(sum(p.stat().st_size for p in files))}, whole")
+                    wrong = ""
                 except UserError as error:
-                    damaged += 1
+                    damaged, wrong = damaged + 1, str(error)
                     found.append(f"damaged: {error}")
-        print(f"{name}: {'; '.join(found) or f'nothing here (dvc repro preprocess@{name})'}", flush=True)
+                folders.append({"dataset": name, "kind": label, "folder": str(inner.relative_to(runtime.root())), "whole": not wrong, "words": wrong})
+        if not as_json:
+            print(f"{name}: {'; '.join(found) or f'nothing here (dvc repro preprocess@{name})'}", flush=True)
+    if as_json:
+        print(json.dumps(folders, indent=2, ensure_ascii=False))
     return int(damaged > 0)

@@ -422,11 +422,12 @@ def data_check(
     datasets: Annotated[
         list[str] | None, typer.Argument(metavar="[DATA SET]…", help="Data sets; all if none is named.", autocompletion=completion.datasets)
     ] = None,
+    as_json: Json = False,
 ):
     """Compare every byte of raw files and records with their digests; exit code 1 if any is damaged."""
     from dlbooks import cards
 
-    raise typer.Exit(cards.check(datasets or []))
+    raise typer.Exit(cards.check(datasets or [], as_json))
 
 
 @app.command()

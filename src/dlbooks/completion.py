@@ -108,13 +108,22 @@ def runs(incomplete: str = "") -> list[str]:
 
 def assignments(incomplete: str = "") -> Offers:
     """``steps=`` and what it is, for every parameter of the chapter on the command line; behind ``net=`` the values that it can have."""
-    path, key = _chapter(), incomplete.partition("=")[0]
+    path, (key, before) = _chapter(), _key(incomplete)
     if path is None:
         return []
     found = parameters(path)
-    if "=" in incomplete:
-        return [(f"{key}={value}", "") for value in found.get(key, ("", []))[1]]
+    if key:
+        return [(f"{before}{value}", "") for value in found.get(key, ("", []))[1]]
     return [(f"{name}=", about) for name, (about, _) in found.items()]
+
+
+def _key(incomplete: str) -> tuple[str, str]:
+    """The key of an assignment whose value is being typed, and what of it stands in the word: bash hands ``net=b`` over as three words."""
+    key, equals, _ = incomplete.partition("=")
+    if key and equals:
+        return key, f"{key}="
+    words = os.environ.get("COMP_WORDS", "").split()[: int(os.environ.get("COMP_CWORD") or 0)]
+    return (words[-2], "") if len(words) > 1 and words[-1] == "=" else ("", "")
 
 
 def parameters(path: Path) -> dict[str, tuple[str, list[str]]]:
@@ -142,7 +151,7 @@ def _values(node: ast.AnnAssign) -> list[str]:
 def options(incomplete: str = "") -> list[str]:
     """``top=`` for every option of ``predict`` of the chapter on the command line."""
     path = _chapter()
-    for node in _body(path) if path else []:
+    for node in _body(path) if path and not any(_key(incomplete)) else []:
         if isinstance(node, ast.FunctionDef) and node.name == "predict":
             return [f"{argument.arg}=" for argument in node.args.kwonlyargs]
     return []

@@ -99,7 +99,7 @@ def predict(name: str, words: list[str], out: Path | None, assigned: list[str]) 
 
     run = trained(name)
     module = catalog.load(run.chapter)
-    options = {k for k, p in inspect.signature(module.predict).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    options = [k for k, p in inspect.signature(module.predict).parameters.items() if p.kind is p.KEYWORD_ONLY]
     words, given = _parted(name, words, assigned, options)
     try:
         pydantic.validate_call(config={"arbitrary_types_allowed": True})(module.predict)(run, words, out, **given)
