@@ -180,6 +180,20 @@ def test_a_log_gets_a_line_per_stage_and_now_and_then_one_about_a_long_one(tmp_p
     ]
 
 
+def test_results_of_what_did_not_run_say_why(monkeypatch):
+    todo = Plan(["parabola", "mnist-mlp", "mnist-cnn"], {"parabola": [], "mnist-mlp": ["parabola"], "mnist-cnn": []}, {})
+    console = Console(file=io.StringIO(), record=True, width=120)
+    monkeypatch.setattr(board.ledger, "here", lambda name: {catalog.chapter(name).declaration.headline: 0.5})
+    board.results(console, {"chapter mnist-cnn": 7.0}, board.outcomes(todo, {"parabola": "no"}, {"mnist-cnn": 7.0}))
+    last = {line.split()[0]: line.split()[-1] for line in console.export_text().splitlines() if line}
+    assert {n: last[n] for n in (*todo.stages, "vae-mnist")} == {
+        "parabola": "failed",
+        "mnist-mlp": "blocked",
+        "mnist-cnn": "7.0",
+        "vae-mnist": "cached",
+    }
+
+
 def test_time_left_follows_the_plan(tmp_path, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(board.time, "monotonic", lambda: clock[0])

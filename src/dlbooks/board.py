@@ -284,8 +284,8 @@ def artifact(client, todo: Plan, failed: dict[str, str]) -> None:
     client.create_artifact(ArtifactCreate(key="rebuild", type="markdown", description=words, data=data, flow_run_id=run and run.id))
 
 
-def results(console, spent: dict[str, float]) -> None:
-    """Chapter, metric, measured, the book's number, seconds."""
+def results(console, spent: dict[str, float], ended: dict[str, dict]) -> None:
+    """Chapter, metric, measured, the book's number, seconds; where a stage did not run, how it ``ended`` (``outcomes``)."""
     from rich.table import Table
 
     profile = runtime.profile_of(runtime.root() / "params.yaml")
@@ -307,7 +307,7 @@ def results(console, spent: dict[str, float]) -> None:
             f"{value:.5g}" + ("" if mine or headline.passes(value) else " [red]below its floor[/]"),
             "" if mine or headline.reported is None else f"{headline.reported:.5g}",
             "" if real is None else f"{real:.5g}",
-            "cached" if took is None else f"{took:.1f}",
+            ended.get(name, {}).get("how", "cached") if took is None else f"{took:.1f}",
         )
     console.print()
     console.print(grid)

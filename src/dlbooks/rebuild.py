@@ -82,7 +82,7 @@ def repro(
         sync.sort_lock()
         summary["seconds"] = round(time.monotonic() - began, 2)
     summary["stages"] = board.outcomes(todo, failed, spent(todo.stages))
-    board.results(console, seconds())
+    board.results(console, seconds(), summary["stages"])
     for line in board.differences():
         console.print(f"[yellow]{line}[/]")
     if failed:
