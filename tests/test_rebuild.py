@@ -244,3 +244,19 @@ def test_a_failed_stage_is_quoted_without_dvcs_and_prefects_own_lines(tmp_path, 
     assert worker.last_words() == "error: x.mini.steps = -1: must be at least 1"
     log.write_text("Running stage 'x':\n> python3 stages/x.py\n")
     assert worker.last_words() == ""
+
+
+def test_a_pool_that_its_worker_makes_meanwhile_is_no_failure():
+    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+
+    class Client:
+        def read_work_pool(self, name):
+            raise ObjectNotFound(http_exc=None)
+
+        def create_work_pool(self, pool):
+            asked.append(pool.name)
+            raise ObjectAlreadyExists(http_exc=None)
+
+    asked = []
+    fleet.work_pool(Client(), "local")
+    assert asked == ["local"]

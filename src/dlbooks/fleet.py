@@ -5,6 +5,7 @@ What a dead worker left is no matter of the rebuild: the next worker of the pool
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -40,14 +41,15 @@ class Attempt:
 def work_pool(client, name: str, about: str = "") -> None:
     """Makes an ordinary ``process`` pool where there is none of that name."""
     from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectNotFound
+    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
     from prefect.workers.process import ProcessWorker
 
     try:
         client.read_work_pool(name)
     except ObjectNotFound:
         template = ProcessWorker.get_default_base_job_template()
-        client.create_work_pool(WorkPoolCreate(name=name, description=about or None, type="process", base_job_template=template))
+        with contextlib.suppress(ObjectAlreadyExists):  # its worker starts meanwhile, and makes it too
+            client.create_work_pool(WorkPoolCreate(name=name, description=about or None, type="process", base_job_template=template))
 
 
 class Pools:
