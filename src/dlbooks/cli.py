@@ -486,7 +486,7 @@ def main() -> None:
     """Entry point: a user's mistake is one line and exit code 2."""
     os.environ.update(runtime.QUIET)
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(prog_name="dlbooks", standalone_mode=False))
     except typer.TyperException as error:
         words = error.format_message().strip()
         if "\n" in words or not words:  # the help, where nothing was asked for
