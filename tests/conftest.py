@@ -1,11 +1,14 @@
+import functools
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from dlbooks import runtime
+from dlbooks import runtime, tracking
 
 os.environ.update(runtime.environment("mini"))
 
@@ -39,3 +42,23 @@ def clone(tmp_path_factory):
 def environment(clone, **more):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DLBOOKS_", "PREFECT_", "MLFLOW_"))}
     return {**kept, "DLBOOKS_PYTHON": sys.executable, "PATH": "/usr/bin:/bin:" + os.environ["PATH"], **more}
+
+
+@functools.cache
+def template() -> Path:
+    """An empty store: making one takes a second, copying it none."""
+    from mlflow import MlflowClient
+
+    folder = Path(tempfile.mkdtemp(prefix="dlbooks-store-"))
+    MlflowClient(f"sqlite:///{folder}/mlflow.db").search_registered_models()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A home of its own, so that the store, its files and its locks are of this test alone."""
+    monkeypatch.setenv("DLBOOKS_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "home").mkdir()
+    shutil.copy(template(), tracking.folder() / "mlflow.db")
+    return tracking.client()

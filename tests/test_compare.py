@@ -1,12 +1,10 @@
 """Runs side by side: which runs a word names, what differs, which is best, and what the page and the JSON hold of it."""
 
 import dataclasses
-import functools
 import json
 import re
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,26 +14,6 @@ from dlbooks import UserError, catalog, compare, own, tracking
 from dlbooks.run import input_hashes, standing, trained
 
 HOSTILE = "</script><script>alert('[/]$x')</script>"
-
-
-@functools.cache
-def template() -> Path:
-    """An empty store: making one takes a second, copying it none."""
-    from mlflow import MlflowClient
-
-    folder = Path(tempfile.mkdtemp(prefix="dlbooks-store-"))
-    MlflowClient(f"sqlite:///{folder}/mlflow.db").search_registered_models()
-    return folder / "mlflow.db"
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    """A home of its own, so that the store and its files are of this test alone."""
-    monkeypatch.setenv("DLBOOKS_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "home").mkdir()
-    shutil.copy(template(), tracking.folder() / "mlflow.db")
-    return tracking.client()
 
 
 @pytest.fixture

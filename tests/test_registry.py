@@ -1,12 +1,10 @@
 """The model registry: who becomes champion, how one goes back, and that a registered model needs nothing of this project."""
 
-import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,26 +16,6 @@ from dlbooks.run import Run, standing, trained
 
 RUNS = runtime.root() / "data" / "runs"
 EXPORTING = [c.id for c in catalog.chapters().values() if c.exports]
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    """A home of its own, so that the store, its files and its locks are of this test alone."""
-    monkeypatch.setenv("DLBOOKS_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "home").mkdir()
-    shutil.copy(template(), tracking.folder() / "mlflow.db")
-    return tracking.client()
-
-
-@functools.cache
-def template() -> Path:
-    """An empty store: making one takes a second, copying it none."""
-    from mlflow import MlflowClient
-
-    folder = Path(tempfile.mkdtemp(prefix="dlbooks-store-"))
-    MlflowClient(f"sqlite:///{folder}/mlflow.db").search_registered_models()
-    return folder / "mlflow.db"
 
 
 @pytest.fixture(scope="module")

@@ -213,6 +213,8 @@ def test_half_a_request_is_not_waited_for():
                 await asyncio.wait_for(reader.read() if not text.endswith(b"\r\n\r\n") else reader.readexactly(10_000), 1)
             took = time.monotonic() - began
             writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
             server.should_exit = True
             await running
             return took

@@ -6,9 +6,7 @@ headline, profile and data are the same; where they are not, one line says so.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import io
 import json
 import math
 import os
@@ -18,10 +16,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dlbooks import UserError, catalog, own, params, runtime
+from dlbooks import UserError, catalog, figures, images, own, params, runtime
 
 PANELS = 12  # series in the picture of the curves; the page and the JSON have all
-POINTS = 600  # of a series in a page
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -454,8 +451,6 @@ def _grid(rows: list[dict], indices: range, last: bool):
 
 def curves(found: list[Side], names: list[str] | None = None):
     """One panel per series, a line per run, as a Matplotlib figure; None where no run logged a series."""
-    from dlbooks import figures
-
     names = _series(found)[:PANELS] if names is None else names
     if not names:
         return None
@@ -487,15 +482,6 @@ def _short(text: str, most: int) -> str:
     return (text if len(text) <= most else text[: most - 1] + "…").replace("$", r"\$")  # no formula
 
 
-def png(figure) -> bytes:
-    """The bytes of a Matplotlib figure."""
-    from dlbooks import figures
-
-    buffer = io.BytesIO()
-    figures.save(figure, buffer)
-    return buffer.getvalue()
-
-
 def page(found: list[Side]) -> str:
     """A self-contained page: style, script and pictures inside."""
     import jinja2
@@ -506,9 +492,9 @@ def page(found: list[Side]) -> str:
     loader = jinja2.FileSystemLoader(site)
     templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     names = _series(found)
-    plots = [{"name": n, "points": {s.label: thinned(s.series[n]) for s in found if n in s.series}} for n in names]
+    plots = [{"name": n, "points": {s.label: figures.thinned(s.series[n]) for s in found if n in s.series}} for n in names]
     for plot in plots:
-        plot["picture"] = uri(png(curves(found, [plot["name"]])), ".png")
+        plot["picture"] = images.data_url(figures.png(curves(found, [plot["name"]])))
     rows = table(found)
     return templates.get_template("compare.html").render(
         found=found,
@@ -521,12 +507,6 @@ def page(found: list[Side]) -> str:
         look=Markup(look),
         script=Markup(script),
     )
-
-
-def thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Every k-th point and the last."""
-    every = -(-len(points) // POINTS) or 1
-    return points[::every] + (points[-1:] if (len(points) - 1) % every else [])
 
 
 def galleries(found: list[Side]) -> list[dict]:
@@ -544,7 +524,9 @@ def galleries(found: list[Side]) -> list[dict]:
                     caption = caption or json.loads((side.pictures / "captions.json").read_text(encoding="utf-8")).get(name, "")
                 with contextlib.suppress(OSError):  # damaged: there is nothing to see
                     width, height = _size(file)
-                    pictures.append({"label": side.label, "uri": uri(file.read_bytes(), file.suffix), "width": width, "height": height})
+                    pictures.append(
+                        {"label": side.label, "uri": images.data_url(file.read_bytes(), file.suffix[1:]), "width": width, "height": height}
+                    )
         if pictures:
             shown.append({"name": name, "caption": caption or name, "pictures": pictures})
     return sorted(shown, key=lambda g: -len(g["pictures"]))
@@ -555,10 +537,6 @@ def _size(file: Path) -> tuple[int, int]:
 
     with Image.open(file) as picture:
         return picture.size
-
-
-def uri(data: bytes, suffix: str) -> str:
-    return f"data:image/{suffix[1:]};base64,{base64.b64encode(data).decode()}"
 
 
 def compare(words: list[str], profile: str = "", last: int = 5, out: Path | None = None, as_json: bool = False) -> None:
@@ -592,7 +570,7 @@ def write(found: list[Side], out: Path) -> list[Path]:
     if out.suffix != ".png":
         contents[out / "compare.html" if folder else out] = page(found).encode()
     if figure is not None:
-        contents[out / "curves.png" if folder else out] = png(figure)
+        contents[out / "curves.png" if folder else out] = figures.png(figure)
     for path, content in contents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

@@ -11,8 +11,9 @@ import os
 import re
 from pathlib import Path
 
+from dlbooks.runtime import PROFILES
+
 PACKAGE = Path(__file__).parent
-PROFILES = ("mini", "book", "smoke")
 Offers = list[tuple[str, str]]
 
 

@@ -58,9 +58,21 @@ def array(figure) -> np.ndarray:
     """A Matplotlib figure as a uint8 RGB picture."""
     from PIL import Image
 
+    with Image.open(io.BytesIO(png(figure))) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def png(figure) -> bytes:
+    """The bytes of ``save``'s file."""
     with io.BytesIO() as buffer:
         save(figure, buffer)
-        return np.asarray(Image.open(buffer).convert("RGB"))
+        return buffer.getvalue()
+
+
+def thinned(points: list, most: int = 600) -> list:
+    """Every k-th of a series' points, about ``most``, and the last."""
+    every = -(-len(points) // most) or 1
+    return points[::every] + (points[-1:] if (len(points) - 1) % every else [])
 
 
 def curves(series: dict[str, list[tuple[int, float]]], title: str, log: bool = False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +58,11 @@ def read(path: Path, mode: str = "RGB") -> np.ndarray:
 def decode(data: bytes, where: str, mode: str = "RGB", pixels: int = MAX_PIXELS) -> np.ndarray:
     """``read`` for a picture's bytes: ``where`` names it in errors, ``pixels`` is the most that are decoded."""
     return np.asarray(_decoded(data, where, pixels)[0].convert(mode))
+
+
+def data_url(data: bytes, kind: str = "png") -> str:
+    """A picture file as an address that holds it."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def stored(data: bytes, where: str, size: int = 0, quality: int = 0) -> tuple[bytes, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,20 @@ def checked_picture(value, colors: bool) -> np.ndarray:
     if array.shape[0] * array.shape[1] > images.MAX_PIXELS:
         raise UserError(f"{array.shape[1]} × {array.shape[0]} pixels, at most {images.MAX_PIXELS / 1e6:.0f} megapixels are read")
     return array
+
+
+def sound_files(words: list[str]) -> list[Path]:
+    """Files named by paths and folders (their wav files, sorted)."""
+    return [file for item in map(Path, words) for file in (sorted(item.glob("*.wav")) if item.is_dir() else [item])]
+
+
+def blame(answer: Callable[[list], list], inputs: list, names: Iterable) -> None:
+    """Asks one by one after all together were refused: the ``UserError`` of the first that is refused alone names it."""
+    for value, name in zip(inputs, names, strict=True):
+        try:
+            answer([value])
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
 
 
 def ready(takes: str, given) -> tuple[list, bool]:

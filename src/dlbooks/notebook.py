@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlbooks import cards, figures
+from dlbooks import cards, figures, images
 
 if TYPE_CHECKING:
     from dlbooks.records import Records
@@ -36,7 +35,7 @@ class Figure:
 
 def image(data: bytes, alt: str, kind: str = "png") -> str:
     """An ``<img>`` that holds its file."""
-    return f"<img style='max-width:100%' alt='{html.escape(alt)}' src='data:image/{kind};base64,{base64.b64encode(data).decode()}'>"
+    return f"<img style='max-width:100%' alt='{html.escape(alt)}' src='{images.data_url(data, kind)}'>"
 
 
 def thumbnail(source: Path | io.BytesIO, width: int) -> bytes:

@@ -9,8 +9,7 @@ from pathlib import Path
 import pydantic
 
 from dlbooks import UserError
-
-PROFILES = ("mini", "book", "smoke")
+from dlbooks.runtime import PROFILES
 
 
 class ChapterParams(pydantic.BaseModel):

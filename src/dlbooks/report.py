@@ -22,6 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from dlbooks import cards, catalog, digests, ledger, params, runtime
+from dlbooks.figures import thinned
 from dlbooks.records import Records
 from dlbooks.site import prose
 from dlbooks.statistics import size_of
@@ -118,7 +119,7 @@ def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict, tfrec
     twins = [d for d in chapter.datasets if params.section(values, f"data.{d}", "book").get("twin")]
     rows = result_rows(chapter, book.get("metrics", {}), mini.get("metrics", {}), comparable=not twins)
     sequences, figures = over_time(pictures(folder))
-    records = {d: hashes(tfrecords / d) for d in chapter.datasets}
+    path, records = f"src/{chapter.path.relative_to(catalog.PACKAGE.parent).as_posix()}", {d: hashes(tfrecords / d) for d in chapter.datasets}
     plain = [f for f in figures if not f.name.startswith("curve_")]
     chosen = [f for f in figures if f.name == chapter.picture] + [f for f in plain if f.name.endswith(".png")] + plain
     hero = chosen[0] if chosen else None
@@ -127,7 +128,7 @@ def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict, tfrec
         title=chapter.title,
         chapter=chapter,
         doc=found.doc,
-        path=f"src/{chapter.path.relative_to(catalog.PACKAGE.parent).as_posix()}",
+        path=path,
         places=[place(s) for s in chapter.sources],
         run=run,
         run_name="run on real data" if run.get("profile") == "book" else f"{run.get('profile', 'mini')} run",
@@ -150,7 +151,7 @@ def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict, tfrec
         export=[(p.relative_to(folder).as_posix(), p.stat().st_size) for p in sorted(folder.glob("export/**/*")) if p.is_file()],
         entries=entries(held),
         hashes=[
-            (f"src/{chapter.path.relative_to(catalog.PACKAGE.parent).as_posix()}", dvc_hash(chapter.path)),
+            (path, dvc_hash(chapter.path)),
             *((f"data/tfrecords/{d}", value) for d, value in records.items() if value),
             *((f"data/runs/{n}", hashes(folder.parent / n)) for n in chapter.needs if (folder.parent / n).exists()),
             *([(f"data/runs/{chapter.id}", hashes(folder))] if run else []),
@@ -405,18 +406,12 @@ def curves(chapter: catalog.Chapter, folder: Path, figures: list[SimpleNamespace
     rest = [n for n in series if not any(n in names for names in declared.values())]
     found = []
     for title, names in [*declared.items(), *((n.replace("_", " "), [n]) for n in rest)]:
-        points = {n: [(int(step), float(value)) for step, value in thinned(series[n])] for n in names}
+        points = {n: [(int(step), float(value)) for step, value in thinned(series[n], POINTS)] for n in names}
         file = f"curve_{re.sub('[^a-z0-9]+', '_', title.lower())}.png"
         picture = next((f for f in figures if f.name == file), None) if title in declared else None
         if points:
             found.append(SimpleNamespace(title=title, points=points, picture=picture, declared=title in declared))
     return found
-
-
-def thinned(points: list) -> list:
-    """Every k-th point and the last."""
-    every = -(-len(points) // POINTS) or 1
-    return points[::every] + (points[-1:] if (len(points) - 1) % every else [])
 
 
 def table(path: Path) -> SimpleNamespace:

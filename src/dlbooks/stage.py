@@ -136,7 +136,7 @@ def ask(name: str, words: list[str], out: Path | None, assigned: list[str]) -> d
 
     Pictures in an answer become data: URLs of PNG files or, with ``out``, files in that folder, named by the input's number and their place.
     """
-    from dlbooks import wire
+    from dlbooks import inputs, wire
     from dlbooks.run import trained
 
     run = trained(name)
@@ -154,11 +154,8 @@ def ask(name: str, words: list[str], out: Path | None, assigned: list[str]) -> d
     try:
         found = answers([item for _, item in named])
     except UserError:
-        for where, item in named if len(named) > 1 else []:  # which of them was it?
-            try:
-                answers([item])
-            except UserError as error:
-                raise UserError(f"{where}: {error}") from None
+        if len(named) > 1:
+            inputs.blame(answers, [item for _, item in named], [where for where, _ in named])
         raise
     if out:
         out.mkdir(parents=True, exist_ok=True)
@@ -176,7 +173,7 @@ def _inputs(chapter: catalog.Chapter, words: list[str]) -> list[tuple[str, objec
     if takes == "text":
         return [(word, word) for word in words]
     if takes == "sound":
-        files = [f for item in map(Path, words) for f in (sorted(item.glob("*.wav")) if item.is_dir() else [item])]
+        files = inputs.sound_files(words)
         if not files:
             raise UserError(_wanted(chapter))
         return [(str(file), inputs.ready(takes, file)[0][0]) for file in files]

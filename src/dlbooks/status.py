@@ -15,6 +15,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dlbooks import runtime
+
 EVERY = 1.0  # seconds between two writings
 STATES = {
     "fetch": "fetching",
@@ -55,11 +57,8 @@ def tell(now: bool = False, **entries) -> None:
     if not now and time.monotonic() < _written + EVERY:
         return
     _written = time.monotonic()
-    file = Path(os.environ["DLBOOKS_STATUS"])
-    part = file.with_suffix(f".{os.getpid()}.part")
-    with contextlib.suppress(OSError):  # nobody's training ends because nobody can watch it
+    with contextlib.suppress(OSError), runtime.replacing(Path(os.environ["DLBOOKS_STATUS"])) as part:  # nobody's training ends because of it
         part.write_text(json.dumps(_known))
-        os.replace(part, file)
 
 
 def end() -> None:

@@ -5,7 +5,6 @@ Whatever a client got wrong is ``Refused``: a status and one sentence. Nothing h
 
 from __future__ import annotations
 
-import base64
 import binascii
 import inspect
 import io
@@ -19,14 +18,13 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
-from dlbooks import UserError, images
+from dlbooks import UserError, images, inputs
 
 MAX_INPUTS = 64  # in one request
 MAX_CHARACTERS = 20_000  # of one text
 MAX_NUMBERS = 100_000  # in one input
 MAX_PIXELS = 16_000_000  # in one request
 WHOLE = 2**53  # up to here every JSON reader agrees about whole numbers
-HUGE = 1e12  # a number beyond is a mistake, and its square still fits float32
 SOUNDS = ("audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave")
 STRICT = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -55,7 +53,7 @@ def options_of(answer: Callable, name: str) -> type[pydantic.BaseModel]:
 
 
 Text = typing.Annotated[str, Field(max_length=MAX_CHARACTERS)]
-Number = typing.Annotated[float, Field(ge=-HUGE, le=HUGE)]
+Number = typing.Annotated[float, Field(ge=-inputs.LARGEST, le=inputs.LARGEST)]
 Numbers = typing.Annotated[list[Number], Field(min_length=1, max_length=MAX_NUMBERS)]
 Rows = typing.Annotated[list[typing.Annotated[list[Number], Field(min_length=1, max_length=1000)]], Field(min_length=1, max_length=MAX_NUMBERS)]
 
@@ -154,8 +152,8 @@ def from_words(text: str, name: str) -> np.ndarray:
             raise Refused(422, f"{name}, line {line}: not a number: {next(p for p in parts if not _number(p))[:40]!r}") from None
     if not rows:
         raise Refused(422, f"{name}: no number found")
-    if any(not math.isfinite(v) or abs(v) > HUGE for row in rows for v in row):
-        raise Refused(422, f"{name}: numbers must be finite, at most {HUGE:g}")
+    if any(not math.isfinite(v) or abs(v) > inputs.LARGEST for row in rows for v in row):
+        raise Refused(422, f"{name}: numbers must be finite, at most {inputs.LARGEST:g}")
     if len(rows) == 1 or all(len(row) == 1 for row in rows):
         rows = [v for row in rows for v in row]
     return _array(rows, name)
@@ -288,7 +286,7 @@ def is_picture(value) -> bool:
 def plain(value):
     """A chapter's answer as JSON takes it: pictures as data: URLs of PNG files, arrays as lists, what is no number as null."""
     if is_picture(value):
-        return "data:image/png;base64," + base64.b64encode(png(value)).decode()
+        return images.data_url(png(value))
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 4:

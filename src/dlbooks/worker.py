@@ -27,6 +27,7 @@ from dlbooks import UserError, devices, runtime, services, warm, workspace
 POLL = 0.5  # seconds between two questions for work
 HEARTBEAT = 5  # seconds
 CHOICE = 16  # runs at most among which a worker draws when others are quicker
+NOT_SAID = r"> |Running stage |ERROR: failed to reproduce |\d\d:\d\d:\d\d\.\d+ \| "  # how DVC's and Prefect's own lines begin
 SILENT = 30  # seconds without a heartbeat after which a worker is dead
 
 
@@ -181,9 +182,7 @@ def last_words() -> str:
     file = Path(os.environ.get("DLBOOKS_LOG", os.devnull))
     sys.stdout.flush()
     lines = [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
-    said = [
-        line for line in lines if line and not re.match(r"> |Running stage |ERROR: failed to reproduce |\d\d:\d\d:\d\d\.\d+ \| ", line)
-    ]  # DVC's and Prefect's own lines
+    said = [line for line in lines if line and not re.match(NOT_SAID, line)]
     return said[-1] if said else ""
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from dlbooks import UserError, export, figures, images
 from dlbooks.features import fitted
-from dlbooks.inputs import checked_picture
+from dlbooks.inputs import blame, checked_picture
 from dlbooks.nn import metrics
 
 MISTAKES = 36  # wrong test pictures shown
@@ -199,11 +199,7 @@ def predict_pictures(run, answer: Callable, inputs: list[str], out: Path | None,
     try:
         found = answer(run, pictures, top=top, seen=True)
     except UserError:
-        for file, picture in zip(files, pictures, strict=True):  # which of them was it?
-            try:
-                answer(run, [picture], top=top)
-            except UserError as error:
-                raise UserError(f"{file}: {error}") from None
+        blame(lambda one: answer(run, one, top=top), pictures, files)
         raise
     rows = []
     for file, item in zip(files, found, strict=True):

@@ -50,6 +50,7 @@ from dlbooks.catalog import Chapter, Metric, Use, Variant
 from dlbooks.chapters.language._sound import loudest, read_wav
 from dlbooks.datasets.fsdd import RATE, SPEAKERS
 from dlbooks.export import saved_model, tflite
+from dlbooks.inputs import sound_files
 from dlbooks.nn.metrics import accuracy, cross_entropy, log_softmax, top_classes
 from dlbooks.nn.training import Adam, compiled_epoch
 from dlbooks.params import ChapterParams
@@ -450,7 +451,7 @@ def answer(run, inputs: list[bytes], *, top: Annotated[int, Field(ge=1, le=10)] 
 
 def predict(run, inputs: list[str], out: Path | None = None):
     run.exported()
-    files = [f for item in map(Path, inputs) for f in (sorted(item.glob("*.wav")) if item.is_dir() else [item])]
+    files = sound_files(inputs)
     if not files:
         raise UserError("give wav files, or a folder that holds some")
     rows = []
