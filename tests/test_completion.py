@@ -65,7 +65,6 @@ def test_lists_are_those_of_the_catalog():
     assert dict(completion.chapters()) == {name: chapter.title for name, chapter in catalog.chapters().items()}
     assert dict(completion.datasets()) == {name: dataset.title for name, dataset in catalog.datasets().items()}
     assert set(completion.stages()) == set(sync.order())
-    assert completion.PROFILES == params.PROFILES
 
 
 def test_data_of_ones_own(tmp_path, monkeypatch):

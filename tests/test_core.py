@@ -36,7 +36,7 @@ def test_declaration(name):
 
 
 @pytest.mark.parametrize("name", [*catalog.chapters(), *(f"data.{n}" for n, d in catalog.datasets().items() if not d.own)])
-@pytest.mark.parametrize("profile", params.PROFILES)
+@pytest.mark.parametrize("profile", runtime.PROFILES)
 def test_params_yaml_is_complete_and_valid(name, profile):
     values = params.read(runtime.root() / "params.yaml")
     found = catalog.dataset(name.removeprefix("data.")) if name.startswith("data.") else catalog.chapter(name)

@@ -97,7 +97,7 @@ def test_add_and_remove(checkout, pipeline, tmp_path, capsys):
     assert found.declaration.own and found.declaration.chapters == [] and "Kind `image-folder`" in found.doc
     assert catalog.schema(found.declaration)["label"].names == ("bar", "disc", "frame")
     values = params.read(checkout / "params.yaml")
-    for profile in params.PROFILES:
+    for profile in runtime.PROFILES:
         parameters = params.validate(found.params, params.section(values, "data.my-photos", profile), "my-photos")
         assert not parameters.twin and parameters.validation == 0.1
     with pytest.raises(UserError, match="twin"):

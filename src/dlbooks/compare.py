@@ -59,8 +59,7 @@ def sides(words: list[str], profile: str = "", last: int = 5) -> list[Side]:
     """
     from dlbooks import tracking
 
-    if profile and profile not in params.PROFILES:
-        raise UserError(f"profile {profile!r} is unknown: it is one of {', '.join(params.PROFILES)}")
+    runtime.check_profile(profile)
     stages = {word: _stage(word) for word in words}  # a wrong word is refused before MLflow is imported
     store = tracking.client()
     experiments = [e.experiment_id for e in store.search_experiments(filter_string="tags.dlbooks = 'yes'")]

@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 
-from dlbooks.runtime import PROFILES
+from dlbooks import runtime
 
 PACKAGE = Path(__file__).parent
 Offers = list[tuple[str, str]]
@@ -93,7 +93,7 @@ def variants(incomplete: str = "") -> list[str]:
 
 
 def profiles(incomplete: str = "") -> list[str]:
-    return list(PROFILES)
+    return list(runtime.PROFILES)
 
 
 def aliases(incomplete: str = "") -> list[str]:

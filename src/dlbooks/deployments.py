@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from dlbooks import UserError, catalog, fleet, params, runtime, services
+from dlbooks import UserError, catalog, fleet, runtime, services
 
 POOLS = {
     "main": "Rebuilds, checks and single chapters, in the checkout itself.",
@@ -46,5 +46,5 @@ def with_choices(schema: dict, family: str) -> dict:
     """The parameter schema of the flow ``chapter`` with the chapters of a family, and the profiles, as choices."""
     properties = {name: dict(entry) for name, entry in schema["properties"].items()}
     properties["chapter_id"]["enum"] = [c.id for c in catalog.chapters().values() if c.family == family]
-    properties["profile"]["enum"] = ["", *params.PROFILES]
+    properties["profile"]["enum"] = ["", *runtime.PROFILES]
     return {**schema, "properties": properties}

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pydantic
 
-from dlbooks import UserError
-from dlbooks.runtime import PROFILES
+from dlbooks import UserError, runtime
 
 
 class ChapterParams(pydantic.BaseModel):
@@ -46,8 +45,8 @@ def read(path: Path) -> dict:
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise UserError(f"{path}, line {mark.line + 1 if mark else '?'}: {getattr(error, 'problem', error)}") from None
-    if values.get("profile") not in PROFILES:
-        raise UserError(f"{path}: profile is {values.get('profile')!r}, must be one of {', '.join(PROFILES)}")
+    if values.get("profile") not in runtime.PROFILES:
+        raise UserError(f"{path}: profile is {values.get('profile')!r}, must be one of {', '.join(runtime.PROFILES)}")
     return values
 
 

@@ -375,8 +375,7 @@ class Run:
 def parameters_of(found: catalog.Declared, values: dict, profile: str, variant: str = "", overrides: dict | None = None) -> params.ChapterParams:
     """Typed parameters: the profile's values in ``params.yaml``, then the variant's, then ``overrides``."""
     chapter_id, variants = found.declaration.id, found.declaration.variants
-    if profile not in params.PROFILES:
-        raise UserError(f"profile {profile!r} is unknown: it is one of {', '.join(params.PROFILES)}")
+    runtime.check_profile(profile)
     if variant and variant not in variants:
         raise UserError(f"{chapter_id} has no variant {variant!r}; it has {', '.join(variants) or 'none'}")
     chosen = variants[variant].overrides if variant else {}

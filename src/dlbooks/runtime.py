@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from dlbooks import UserError
+
 PROFILES = ("mini", "book", "smoke")
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -37,6 +39,12 @@ PORTABLE = {
     "OPENCV_CPU_DISABLE": "AVX512_SKX,AVX512_ICL",
 }
 FAST = {"TF_ENABLE_ONEDNN_OPTS": "1"}
+
+
+def check_profile(word: str) -> None:
+    """Refuses a profile that does not exist; an empty word is the checkout's own."""
+    if word and word not in PROFILES:
+        raise UserError(f"profile {word!r} is unknown: it is one of {', '.join(PROFILES)}")
 
 
 def environment(profile: str) -> dict[str, str]:
