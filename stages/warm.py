@@ -27,10 +27,13 @@ PACKAGES = (
     "numpy tensorflow keras matplotlib.pyplot PIL.Image pydantic ruamel.yaml requests tqdm sklearn.metrics pandas "
     "mlflow mlflow.tensorflow mlflow.models mlflow.pyfunc mlflow.store.tracking.sqlalchemy_store "
     "prefect prefect.flows prefect.tasks prefect.artifacts prefect.flow_engine prefect.task_engine prefect.cache_policies "
+    "mlflow.store.model_registry.sqlalchemy_workspace_store mlflow.tracing.processor.otel "
     "mlflow.store.tracking.sqlalchemy_workspace_store mlflow.tracing.export mlflow.models.display_utils alembic.command git graphviz "
-    "dvc.repo dvc.stage dvc.dvcfile dvc.cachemgr dvc.stage.cache dvc_data.hashfile.checkout dvc_objects.fs.local "
+    "dvc.repo dvc.stage dvc.dvcfile dvc.cachemgr dvc.stage.cache dvc.data_cloud dvc.scm dvc.lock dvc.rwlock dvc.utils.strictyaml "
+    "dvc.repo.artifacts dvc.repo.datasets dvc.repo.metrics dvc.repo.params dvc.repo.plots dvc.repo.stage scmrepo.git configobj "
+    "dvc_data.hashfile.checkout dvc_data.hashfile.db.local dvc_data.hashfile.status dvc_objects.fs.local fsspec.implementations.memory "
     "sqlalchemy.dialects.sqlite opentelemetry.sdk.metrics anyio._backends._asyncio prefect.utilities.visualization pydantic.v1 "
-    "matplotlib.backends.backend_agg PIL.GifImagePlugin PIL.JpegImagePlugin PIL.PngImagePlugin "
+    "matplotlib.backends.backend_agg PIL.BmpImagePlugin PIL.GifImagePlugin PIL.JpegImagePlugin PIL.PngImagePlugin PIL.PpmImagePlugin "
     "jinja2 markdown_it latex2mathml.converter"
 ).split()
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from dlbooks import UserError
 from dlbooks.plan import Plan
 
-ASK = 0.25  # seconds between two looks at the runs
+ASK = 0.5  # seconds between two looks at the runs
 TRIES = 3  # times that a stage is begun whose process dies
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import cache
 from pathlib import Path
 
 import pydantic
@@ -36,12 +37,18 @@ class DataSetParams(pydantic.BaseModel):
 
 def read(path: Path) -> dict:
     """The content of ``params.yaml``; a syntax error names the line."""
+    try:
+        return _read(path, path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run this in a checkout of the project") from None
+
+
+@cache
+def _read(path: Path, text: str) -> dict:
     from ruamel.yaml import YAML, YAMLError
 
     try:
-        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run this in a checkout of the project") from None
+        values = YAML(typ="safe").load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise UserError(f"{path}, line {mark.line + 1 if mark else '?'}: {getattr(error, 'problem', error)}") from None

@@ -50,6 +50,13 @@ def prefect_environment() -> dict[str, str]:
     return values
 
 
+def no_heartbeats() -> None:
+    """Switches the heartbeats of this process's flow runs off: they are for runs of hours, and their thread ends up to a second after the flow."""
+    from prefect.context import get_settings_context
+
+    get_settings_context().settings.flows.heartbeat_frequency = None
+
+
 def prefect_running() -> str:
     """API URL of this checkout's server if it answers, else empty."""
     try:
@@ -73,6 +80,10 @@ def prefect_url() -> str:
     return url
 
 
+# Prefect's services that a rebuild's own server does without: beside their writes, SQLite refuses others', and a refused client waits two seconds.
+IDLE = "CANCELLATION_CLEANUP EVENT_PERSISTER FOREMAN LATE_RUNS PAUSE_EXPIRATIONS REPOSSESSOR SCHEDULER TRIGGERS".split()
+
+
 def start_prefect(port: int = 0, advertise: bool = True) -> tuple[subprocess.Popen, str]:
     """Starts the server without waiting for it (``await_prefect`` does); returns it and its API URL. Its database is a file in this checkout.
 
@@ -82,6 +93,8 @@ def start_prefect(port: int = 0, advertise: bool = True) -> tuple[subprocess.Pop
     port = port or free_port()
     url = f"http://127.0.0.1:{port}/api"
     environment = {**os.environ, **runtime.QUIET, **prefect_environment(), "PREFECT_API_URL": url}
+    if not advertise:
+        environment |= {f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in IDLE}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     process = start(command, environment, log())
     if advertise:

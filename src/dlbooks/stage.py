@@ -41,7 +41,7 @@ def _dataset(name: str):
 
 
 def chapter(name: str) -> None:
-    from dlbooks import own
+    from dlbooks import own, services
     from dlbooks.run import parameters_of
 
     found = own.stage(name).found
@@ -52,13 +52,12 @@ def chapter(name: str) -> None:
     with Alone(name), prefect_server():
         from flows.chapter import chapter as flow
         from prefect import tags
-        from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
         chapter = found.declaration
-        # Heartbeats are for runs of hours: their thread ends up to a second after the flow.
-        settings = {} if values["profile"] == "book" else {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+        if values["profile"] != "book":
+            services.no_heartbeats()
         try:
-            with temporary_settings(settings), tags(chapter.family, values["profile"], chapter.hardware):
+            with tags(chapter.family, values["profile"], chapter.hardware):
                 metrics = flow(name, **recipe, out=str(runtime.root() / "data" / "runs" / name))
         except RuntimeError as error:
             if "Failed to reach API" in str(error):

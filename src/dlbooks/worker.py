@@ -190,12 +190,13 @@ def execute(run: str) -> None:
     """Runs a flow run that a worker has claimed, in this forked process: what ``python -m prefect.engine`` does."""
     from prefect.engine import handle_engine_signals
     from prefect.flow_engine import load_flow, load_flow_run, run_flow
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     sys.path.insert(0, str(runtime.root()))
     module, _, name = os.environ.pop("DLBOOKS_FLOW", "").partition(":")
-    # The worker's heartbeat is enough: a flow's own thread ends up to a second after the flow.
-    with handle_engine_signals(UUID(run)), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    services.no_heartbeats()  # the worker's is enough
+    with handle_engine_signals(UUID(run)):
         found = load_flow_run(UUID(run))
         flow = getattr(importlib.import_module(module), name) if module else load_flow(found)
+        if module:  # the rebuild's own: nobody suspends a stage, and watching out for that takes a third of a second
+            found.deployment_id = None
         run_flow(flow, flow_run=found)

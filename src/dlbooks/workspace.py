@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dlbooks import UserError, runtime
+from dlbooks.plan import parsed_once
 
 SLOTS = 64  # folders of one machine, that is, stages at a time
 REMOTE = "rebuild"  # name of the remote that DLBOOKS_REMOTE describes
@@ -235,7 +236,7 @@ def reproduced(root: Path, name: str, producers: list[str], force: bool, shared:
 
     repo = Repo(str(root))
     there = remote(repo) if shared else None
-    with lock_repo(repo):
+    with lock_repo(repo), parsed_once():
         known = load_file(repo, str(root / "dvc.yaml")).stages
         stage = known[name]
         inputs = [known[producer] for producer in producers]
