@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from dlbooks import UserError, catalog, deployments, fleet, params, runtime, sync, worker, workspace
-from dlbooks.plan import Plan
+from dlbooks.plan import Plan, parsed_once
 
 
 def graph(needs: dict[str, list[str]], seconds: dict[str, float] | None = None) -> Plan:
@@ -260,3 +260,16 @@ def test_a_pool_that_its_worker_makes_meanwhile_is_no_failure():
     asked = []
     fleet.work_pool(Client(), "local")
     assert asked == ["local"]
+
+
+def test_a_parameter_is_looked_up_as_dvc_does():
+    from dvc.dependency import param
+    from dvc.fs import localfs
+
+    path, read = str(runtime.root() / "params.yaml"), param.read_param_file
+    keys = ["profile", *(f"{name}.mini" for name in catalog.chapters()), "data.mnist.book", "data.mnist.none", "nobody.mini", "profile.mini"]
+    with parsed_once():
+        found = param.read_param_file(localfs, path, keys, flatten=True)
+        assert param.read_param_file(localfs, path) == read(localfs, path)
+    assert found == read(localfs, path, keys, flatten=True) and len(found) == len(keys) - 3
+    assert param.read_param_file is read

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -78,22 +80,28 @@ def plan(repo, targets: list[str], force: bool, seconds: dict[str, float] | None
 
 @contextlib.contextmanager
 def parsed_once():
-    """DVC parses ``params.yaml`` anew for every stage, which is most of the time of a rebuild that finds nothing to do: here once."""
-    from dvc.utils import serialize
+    """For every stage DVC parses ``params.yaml`` anew and walks all of it to look a key up, which is most of the time of a rebuild that finds nothing
+    to do: here it is parsed once, and a key followed."""
+    from dvc.dependency import param
 
-    parse, known = serialize.LOADERS[".yaml"], {}
+    read, known = param.read_param_file, {}
 
-    def parsed(path, *words, **options):
-        key = (str(path), *words[1:], *options)
-        if key not in known:
-            known[key] = parse(path, *words, **options)
-        return known[key]
+    def followed(fs, path, key_paths=None, flatten=False, **options):
+        if not key_paths or not flatten:
+            return read(fs, path, key_paths, flatten, **options)
+        if path not in known:
+            known[path] = param.load_path(path, fs)
+        found = {}
+        for key in key_paths:
+            with contextlib.suppress(KeyError, TypeError):  # DVC says what is missing
+                found[key] = functools.reduce(operator.getitem, key.split("."), known[path])
+        return found
 
-    serialize.LOADERS[".yaml"] = parsed
+    param.read_param_file = followed
     try:
         yield
     finally:
-        serialize.LOADERS[".yaml"] = parse
+        param.read_param_file = read
 
 
 def expected(spent: dict[str, float]) -> dict[str, float]:
