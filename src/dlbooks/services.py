@@ -81,7 +81,7 @@ def prefect_url() -> str:
 
 
 # Prefect's services that a rebuild's own server does without: beside their writes, SQLite refuses others', and a refused client waits two seconds.
-IDLE = "CANCELLATION_CLEANUP EVENT_PERSISTER FOREMAN LATE_RUNS PAUSE_EXPIRATIONS REPOSSESSOR SCHEDULER TRIGGERS".split()
+IDLE = "CANCELLATION_CLEANUP CLEANUP_RECONCILER EVENT_PERSISTER FOREMAN LATE_RUNS PAUSE_EXPIRATIONS REPOSSESSOR SCHEDULER TRIGGERS".split()
 
 
 def start_prefect(port: int = 0, advertise: bool = True) -> tuple[subprocess.Popen, str]:
