@@ -68,6 +68,7 @@ def main() -> None:
     chosen = words.parse_args()
     found: dict[str, list[float]] = {}
     locks: dict[str, str] = {}
+    beside: dict[str, dict[str, tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         sides = {f"parallel, {jobs or 'fitting'} jobs": ["dlbooks.cli", "repro", *chosen.chapters, "--jobs", str(jobs)] for jobs in chosen.jobs}
         if not chosen.no_serial:
@@ -79,10 +80,9 @@ def main() -> None:
                 locks[side] = (folder / "dvc.lock").read_text()
                 print(f"{side:24} cold {found[side][-1]:6.1f} s", flush=True)
                 if side.startswith("parallel"):
-                    last = folder
+                    last, beside[side] = folder, overheads(folder)
         again = ["dlbooks.cli", "repro", *chosen.chapters]
         same = min(timed(last, again) for _ in range(3))
-        rows = overheads(last)
         stages = sum(1 for _ in (last / ".dlbooks/rebuild/logs").glob("*.log"))
         for part in ("raw", "tfrecords", "runs", "report"):
             shutil.rmtree(last / "data" / part, ignore_errors=True)
@@ -96,10 +96,12 @@ def main() -> None:
         for side, seconds in medians.items():
             print(f"{side:24} {seconds:6.1f} s   {medians['serial dvc repro'] / seconds:.2f} x the speed of serial dvc repro")
     print(f"dvc.lock {'the same everywhere' if len(set(locks.values())) == 1 else 'DIFFERS'}; git status {status or 'clean'}")
-    for name in catalog.chapters():
-        if name in rows:
-            print(f"{name:26} own work {rows[name][0]:6.2f} s   beside it {rows[name][1]:5.2f} s")
-    print(f"beside its own work, median of {len(rows)} chapters: {statistics.median(b for _, b in rows.values()):.2f} s")
+    for side, rows in beside.items():
+        for name in catalog.chapters():
+            if name in rows:
+                print(f"{side:24} {name:26} own work {rows[name][0]:6.2f} s   beside it {rows[name][1]:5.2f} s")
+    for side, rows in beside.items():
+        print(f"{side:24} beside its own work, median of {len(rows)} chapters: {statistics.median(b for _, b in rows.values()):.2f} s")
 
 
 if __name__ == "__main__":
