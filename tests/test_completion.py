@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from dlbooks import catalog, completion, params, sync
+from dlbooks import catalog, completion, params, runtime, sync
 
 PROGRAM = "import sys; sys.argv = ['dlbooks']; from dlbooks.cli import main; main()"
 
@@ -65,6 +65,7 @@ def test_lists_are_those_of_the_catalog():
     assert dict(completion.chapters()) == {name: chapter.title for name, chapter in catalog.chapters().items()}
     assert dict(completion.datasets()) == {name: dataset.title for name, dataset in catalog.datasets().items()}
     assert set(completion.stages()) == set(sync.order())
+    assert completion.profiles() == list(runtime.PROFILES)
 
 
 def test_data_of_ones_own(tmp_path, monkeypatch):

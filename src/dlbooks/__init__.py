@@ -16,13 +16,8 @@ def load(name: str, *, alias: str = "", version: int = 0):
 
     from dlbooks import runtime
 
-    for key in (
-        "TF_CPP_MIN_LOG_LEVEL",
-        "GRPC_VERBOSITY",
-        "MLFLOW_DISABLE_TELEMETRY",
-        "MLFLOW_LOGGING_LEVEL",
-        "DO_NOT_TRACK",
-    ):  # before what reads them is imported
+    # Before what reads them is imported.
+    for key in ("TF_CPP_MIN_LOG_LEVEL", "GRPC_VERBOSITY", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_LOGGING_LEVEL", "DO_NOT_TRACK"):
         os.environ.setdefault(key, runtime.QUIET[key])
     if alias or version:
         runtime.load_tensorflow()

@@ -177,7 +177,8 @@ def repro(
     pools = dict(entry.partition("=")[::2] for entry in pool or [])
     if any(not name for name in pools.values()) or (pools and "cpu" not in pools):
         raise UserError("--pool takes CLASS=POOL, and the class cpu is needed: --pool cpu=cpu --pool gpu=gpu")
-    runtime.check_profile(profile)
+    if profile:
+        runtime.check_profile(profile)
     with document(as_json) as found:
         code = rebuild.repro(targets or [], force, jobs, pools, keep_going, profile, plain, found if as_json else None)
     raise typer.Exit(code)
@@ -231,7 +232,8 @@ def run(
     overrides = params.assignments([*(set_ or []), *(words or [])])
     values = params.read(runtime.root() / "params.yaml")
     found = catalog.chapter(chapter)
-    runtime.check_profile(profile)
+    if profile:
+        runtime.check_profile(profile)
     stage = own.enlisted(found, data, add=True) if data else own.Stage(found)
     chosen = profile or values["profile"]
     with document(as_json) as answer:

@@ -59,7 +59,8 @@ def sides(words: list[str], profile: str = "", last: int = 5) -> list[Side]:
     """
     from dlbooks import tracking
 
-    runtime.check_profile(profile)
+    if profile:
+        runtime.check_profile(profile)
     stages = {word: _stage(word) for word in words}  # a wrong word is refused before MLflow is imported
     store = tracking.client()
     experiments = [e.experiment_id for e in store.search_experiments(filter_string="tags.dlbooks = 'yes'")]

@@ -36,7 +36,7 @@ class DataSetParams(pydantic.BaseModel):
 
 
 def read(path: Path) -> dict:
-    """The content of ``params.yaml``; a syntax error names the line."""
+    """The content of ``params.yaml``, parsed once and not to be changed; a syntax error names the line."""
     try:
         return _read(path, path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import operator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import getitem
 
 from dlbooks import catalog, ledger, own, runtime
 
@@ -94,7 +93,7 @@ def parsed_once():
         found = {}
         for key in key_paths:
             with contextlib.suppress(KeyError, TypeError):  # DVC says what is missing
-                found[key] = functools.reduce(operator.getitem, key.split("."), known[path])
+                found[key] = reduce(getitem, key.split("."), known[path])
         return found
 
     param.read_param_file = followed

@@ -119,7 +119,8 @@ def view(chapter: catalog.Chapter, folder: Path, held: dict, values: dict, tfrec
     twins = [d for d in chapter.datasets if params.section(values, f"data.{d}", "book").get("twin")]
     rows = result_rows(chapter, book.get("metrics", {}), mini.get("metrics", {}), comparable=not twins)
     sequences, figures = over_time(pictures(folder))
-    path, records = f"src/{chapter.path.relative_to(catalog.PACKAGE.parent).as_posix()}", {d: hashes(tfrecords / d) for d in chapter.datasets}
+    path = f"src/{chapter.path.relative_to(catalog.PACKAGE.parent).as_posix()}"
+    records = {d: hashes(tfrecords / d) for d in chapter.datasets}
     plain = [f for f in figures if not f.name.startswith("curve_")]
     chosen = [f for f in figures if f.name == chapter.picture] + [f for f in plain if f.name.endswith(".png")] + plain
     hero = chosen[0] if chosen else None

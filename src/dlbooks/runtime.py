@@ -43,8 +43,8 @@ FAST = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 
 
 def check_profile(word: str) -> None:
-    """Refuses a profile that does not exist; an empty word is the checkout's own."""
-    if word and word not in PROFILES:
+    """Refuses a profile that does not exist."""
+    if word not in PROFILES:
         raise UserError(f"profile {word!r} is unknown: it is one of {', '.join(PROFILES)}")
 
 
