@@ -43,7 +43,7 @@ def serve(path: str) -> None:
     with runtime.hushed():
         for name in PACKAGES:
             importlib.import_module(name)
-        inspect.getmodule(inspect.currentframe())  # fills a cache; pydantic would fill it in every child, for a quarter of a second
+        settle()
     for name in [n for n in sys.modules if n.partition(".")[0] == "dlbooks"]:
         del sys.modules[name]  # a child imports the project's code as the files then stand
     gc.collect()
@@ -62,6 +62,22 @@ def serve(path: str) -> None:
                 door.close()
                 child(line)
             line.close()
+
+
+def settle() -> None:
+    """Does what packages put off until it is needed first, and every child would do anew, at a quarter of a second."""
+    import pydantic
+    import sqlalchemy.orm
+
+    inspect.getmodule(inspect.currentframe())  # fills a cache
+    sqlalchemy.orm.configure_mappers()
+    for model in subclasses(pydantic.BaseModel):
+        if model.__module__.startswith("prefect.") and not model.__pydantic_complete__:
+            model.model_rebuild(raise_errors=False)
+
+
+def subclasses(of: type) -> set[type]:
+    return {part for found in of.__subclasses__() for part in (found, *subclasses(found))}
 
 
 def child(line: socket.socket) -> None:

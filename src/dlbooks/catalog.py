@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import inspect
+import itertools
 import re
 import typing
 from collections.abc import Callable
@@ -26,6 +28,9 @@ PACKAGE = Path(__file__).parent
 IMPORT = re.compile(
     r"^[ \t]*((?:from|import) dlbooks[\w.]*(?: import (?:\([^)]*\)|[\w, ]+)| as \w+)?)[ \t]*(?:#.*)?$", re.M
 )  # one statement, anywhere
+OUTLINE = re.compile(
+    r'\A(?:#.*\n)*[rR]?"""(?:[^"\\]|\\[\s\S]|"(?!""))*"""|^(?:CHAPTER = |DATASET = |class Params\().*\n(?:[ \t)}\]].*\n|\n)*', re.M
+)  # docstring and declaring statements
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,25 +225,38 @@ class Declared:
 @cache
 def declared(path: Path) -> Declared:
     """Evaluates the declaring statements of a chapter's or data set's file and nothing else of it."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    module = ".".join(("dlbooks", *path.relative_to(PACKAGE).with_suffix("").parts))  # where pydantic looks for the fields' docstrings
-    wanted = []
-    for node in tree.body:
-        is_declaration = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in {"CHAPTER", "DATASET"}
-        if is_declaration or (isinstance(node, ast.ClassDef) and node.name == "Params"):
-            wanted.append(node)
+    tree = ast.parse(_outline(path.read_text(encoding="utf-8")), str(path))
     names = {
         **{c.__name__: c for c in (Chapter, Metric, Variant, Use, DataSet, Source, Archive, Folder, ChapterParams, DataSetParams)},
         **{n: getattr(typing, n) for n in ("Literal", "Annotated")},
-        **{"Field": pydantic.Field, "pydantic": pydantic, "__name__": module, "__doc__": None},
+        **{"Field": pydantic.Field, "pydantic": pydantic, "__name__": path.stem},
     }
-    exec(compile(ast.Module(wanted, []), str(path), "exec", dont_inherit=True), names)  # annotations as objects, not strings
+    exec(compile(tree, str(path), "exec", dont_inherit=True), names)  # annotations as objects, not strings
     declaration = names.get("CHAPTER") or names.get("DATASET")
     if declaration is None or "Params" not in names:
         raise ValueError(f"{path}: needs both a CHAPTER or DATASET statement and a class Params")
     if declaration.path != path:
         raise ValueError(f"{path}: declares {declaration.id!r}, whose place is {declaration.path.relative_to(PACKAGE)}")
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            _describe(names["Params"], node)
     return Declared(declaration, names["Params"], ast.get_docstring(tree) or "")
+
+
+def _outline(text: str) -> str:
+    """A file's docstring and declaring statements, each in its lines; to parse the rest would take most of the time."""
+    kept, end = "", 0
+    for found in OUTLINE.finditer(text):
+        kept += "\n" * text.count("\n", end, found.start()) + found[0]
+        end = found.end()
+    return kept
+
+
+def _describe(params: type[pydantic.BaseModel], node: ast.ClassDef) -> None:
+    """Makes the docstring below a field its description (pydantic would read the file again for it, and look through all modules)."""
+    for line, below in itertools.pairwise(node.body):
+        if isinstance(line, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            params.model_fields[line.target.id].description = inspect.cleandoc(below.value.value)
 
 
 @cache

@@ -7,11 +7,10 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dlbooks import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 MAX_BYTES = 64 << 20
@@ -57,6 +56,8 @@ def read(path: Path, mode: str = "RGB") -> np.ndarray:
 
 def decode(data: bytes, where: str, mode: str = "RGB", pixels: int = MAX_PIXELS) -> np.ndarray:
     """``read`` for a picture's bytes: ``where`` names it in errors, ``pixels`` is the most that are decoded."""
+    import numpy as np
+
     return np.asarray(_decoded(data, where, pixels)[0].convert(mode))
 
 
@@ -141,6 +142,7 @@ def _decoded(data: bytes, where: str, pixels: int = MAX_PIXELS) -> tuple[Image.I
 
 def _plain(picture: Image.Image) -> Image.Image:
     """8-bit gray or RGB from any of Pillow's modes."""
+    import numpy as np
     from PIL import Image
 
     if picture.mode in ("L", "RGB") and "transparency" not in picture.info:

@@ -18,21 +18,18 @@ class ChapterParams(pydantic.BaseModel):
     ``seed`` starts every random draw of the run: initial weights, shuffling, dropout, noise.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = pydantic.Field(0, ge=0, lt=2**31)
-    """start of every random draw"""
+    seed: int = pydantic.Field(0, ge=0, lt=2**31, description="start of every random draw")
 
 
 class DataSetParams(pydantic.BaseModel):
     """Base of every data set's ``Params``. ``twin`` draws the synthetic stand-in, otherwise upstream's files are fetched."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    twin: bool = True
-    """draw the synthetic twin instead of downloading"""
-    shards: int = pydantic.Field(1, ge=1, le=1024)
-    """files the training split is written to"""
+    twin: bool = pydantic.Field(True, description="draw the synthetic twin instead of downloading")
+    shards: int = pydantic.Field(1, ge=1, le=1024, description="files the training split is written to")
 
 
 def read(path: Path) -> dict:
