@@ -204,7 +204,8 @@ def bring(repo, todo: Plan, shared: str | None) -> None:
         workspace.remote(repo)
         done = [stage for stage in repo.index.stages if stage.addressing in todo.stages]
         workspace.pull(repo, shared, done)
-    repo.checkout(force=True, allow_missing=True)
+    with asked_once():
+        repo.checkout(force=True, allow_missing=True)
 
 
 @contextlib.contextmanager
@@ -254,8 +255,33 @@ def restore(repo) -> None:
         return
     missing = [o for o in repo.index.outs if o.hash_info and not Path(o.fs_path).exists()]
     if missing:
-        with contextlib.suppress(Exception):  # what is not in the cache is rebuilt
+        with asked_once(), contextlib.suppress(Exception):  # what is not in the cache is rebuilt
             repo.checkout(allow_missing=True)
+
+
+@contextlib.contextmanager
+def asked_once():
+    """DVC tries for every file whether the file system lets two files share their blocks, by making one and deleting it again. Where it does not,
+    that takes longer than copying: here the first no counts for all."""
+    from dvc_objects.fs import system
+
+    reflink, refused = system.reflink, None
+
+    def unless_refused(source, target) -> None:
+        nonlocal refused
+        if refused:
+            raise refused
+        try:
+            reflink(source, target)
+        except OSError as error:
+            refused = error.with_traceback(None)
+            raise
+
+    system.reflink = unless_refused
+    try:
+        yield
+    finally:
+        system.reflink = reflink
 
 
 @contextlib.contextmanager
