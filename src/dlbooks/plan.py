@@ -63,7 +63,7 @@ def plan(repo, targets: list[str], force: bool, seconds: dict[str, float] | None
     if force and not targets:
         changed = set(graph)
     else:
-        with parsed_once():
+        with parsed_once(), hashed_once():
             changed = {names[n] for n in repo.status(targets=targets or None, with_deps=bool(targets)) if n in names}
         changed |= {names[t] for t in targets if force}
     stale = set(changed)
@@ -101,6 +101,25 @@ def parsed_once():
         yield
     finally:
         param.read_param_file = read
+
+
+@contextlib.contextmanager
+def hashed_once():
+    """What one stage writes others read, and all chapters share code: here DVC looks at a file or folder once, not for every stage that names it."""
+    from dvc.output import Output
+
+    look, known = Output._get_hash_meta, {}
+
+    def once(output):
+        if output.fs_path not in known:
+            known[output.fs_path] = look(output)
+        return known[output.fs_path]
+
+    Output._get_hash_meta = once
+    try:
+        yield
+    finally:
+        Output._get_hash_meta = look
 
 
 def expected(spent: dict[str, float]) -> dict[str, float]:
