@@ -20,6 +20,24 @@ def test_every_file_declares_itself_without_heavy_imports():
     assert done.stdout.strip() == "[]"
 
 
+def test_the_outline_of_a_file_holds_its_declarations_whole_and_in_their_lines():
+    for found in [*catalog._chapters().values(), *catalog._datasets().values()]:
+        text = found.declaration.path.read_text(encoding="utf-8")
+        whole, outline = ast.parse(text), ast.parse(catalog._outline(text))
+        declared = [
+            n
+            for n in whole.body
+            if isinstance(n, ast.ClassDef | ast.Assign) and ast.unparse(n).startswith(("CHAPTER =", "DATASET =", "class Params("))
+        ]
+        assert [ast.dump(n, include_attributes=True) for n in [whole.body[0], *declared]] == [
+            ast.dump(n, include_attributes=True) for n in outline.body
+        ]
+    tricky = '# from\nr"""A title.\n\nCHAPTER = of words, \\"\\"\\" and\nclass Params(too).\n"""\n\nX = 1\n\nCHAPTER = Chapter(\n    a="(",\n\n    b=[\n    ],\n)\nY = 2\n'
+    assert catalog._outline(tricky).count("CHAPTER") == 2 and [ast.unparse(n) for n in ast.parse(catalog._outline(tricky)).body[1:]] == [
+        "CHAPTER = Chapter(a='(', b=[])"
+    ]
+
+
 @pytest.mark.parametrize("name", catalog.chapters())
 def test_declaration(name):
     found = catalog.chapter(name)

@@ -1,8 +1,12 @@
 """The parallel rebuild without its servers: the plan, the order, failures, what a dead process leaves, snapshots, `dvc.lock`."""
 
 import asyncio
+import contextlib
+import errno
+import json
 import random
 import re
+import shutil
 import tarfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -11,8 +15,8 @@ from types import SimpleNamespace
 import pytest
 from ruamel.yaml import YAML
 
-from dlbooks import UserError, catalog, deployments, fleet, params, runtime, sync, worker, workspace
-from dlbooks.plan import Plan, parsed_once
+from dlbooks import UserError, catalog, deployments, fleet, params, rebuild, runtime, sync, warm, worker, workspace
+from dlbooks.plan import Plan, hashed_once, parsed_once
 
 
 def graph(needs: dict[str, list[str]], seconds: dict[str, float] | None = None) -> Plan:
@@ -273,3 +277,101 @@ def test_a_parameter_is_looked_up_as_dvc_does():
         assert param.read_param_file(localfs, path) == read(localfs, path)
     assert found == read(localfs, path, keys, flatten=True) and len(found) == len(keys) - 3
     assert param.read_param_file is read
+
+
+@pytest.fixture
+def pipeline(tmp_path, monkeypatch):
+    """A small DVC project that has run: `one` and `two` read the same file, `three` reads the folder that `one` writes."""
+    from dvc.repo import Repo
+
+    make = "python3 -c \"import os, sys; os.mkdir(sys.argv[1]); [open(f'{sys.argv[1]}/{i}', 'w').write(sys.argv[1] * i) for i in (1, 2, 3)]\""
+    stages = {
+        name: {"cmd": f"{make} {name}", "deps": deps, "outs": [name]} for name, deps in {"one": ["in"], "two": ["in"], "three": ["one"]}.items()
+    }
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    (tmp_path / "in").write_text("1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runtime, "root", lambda: tmp_path)
+    Repo.init(no_scm=True).reproduce()
+    return tmp_path
+
+
+def test_a_file_that_several_stages_name_is_looked_at_once(pipeline, monkeypatch):
+    from dvc.output import Output
+    from dvc.repo import Repo
+
+    look, seen = Output._get_hash_meta, []
+    monkeypatch.setattr(Output, "_get_hash_meta", lambda output: seen.append(output.fs_path) or look(output))
+
+    def status(*contexts):
+        seen.clear()
+        with contextlib.ExitStack() as stack:
+            [stack.enter_context(c()) for c in contexts]
+            return Repo().status()
+
+    for change in (lambda: None, lambda: (pipeline / "in").write_text("2"), lambda: (pipeline / "one" / "2").write_text("other")):
+        change()
+        assert status(hashed_once) == status()
+    assert len(status()) == 3 and len(seen) == 6  # three outputs, three dependencies
+    status(hashed_once)
+    assert sorted(seen) == sorted(str(pipeline / name) for name in ("in", "one", "two", "three"))
+
+
+def test_outputs_come_back_from_the_cache_and_a_lost_one_holds_up_no_other(pipeline):
+    from dvc.repo import Repo
+
+    entry = YAML(typ="safe").load(pipeline / "dvc.lock")["stages"]["two"]["outs"][0]["md5"]
+    for name in ("one", "two", "three"):
+        shutil.rmtree(pipeline / name)
+    (pipeline / ".dvc/cache/files/md5" / entry[:2] / entry[2:]).unlink()
+    rebuild.restore(Repo())
+    assert (pipeline / "one" / "3").read_text() == "one" * 3 and (pipeline / "three" / "1").read_text() == "three"
+    assert not (pipeline / "two").exists() and set(Repo().status()) == {"two"}
+
+
+def test_a_file_system_that_shares_no_blocks_is_asked_once(tmp_path, monkeypatch):
+    from dvc_objects.fs import system, utils
+
+    asked = []
+
+    def reflink(source, target):
+        asked.append(target)
+        raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr(system, "reflink", reflink)
+    (tmp_path / "from").write_text("text")
+    with rebuild.asked_once():
+        for number in range(3):
+            utils.copyfile(str(tmp_path / "from"), str(tmp_path / f"to{number}"))
+    assert asked == [str(tmp_path / "to0")] and (tmp_path / "to2").read_text() == "text" and system.reflink is reflink
+
+
+@pytest.mark.parametrize(("profile", "code"), [("mini", 0), ("mini", 3), ("mini", None), ("book", None)])
+def test_a_stages_command_goes_to_the_warm_process_while_there_is_one(tmp_path, monkeypatch, profile, code):
+    """A ``code`` of None: nobody listens, or it is not to be asked; then DVC starts the command as ever."""
+    from dvc.stage import run
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    asked, started = [], []
+
+    def ask(*request):
+        asked.append(request)
+        if code is None:
+            raise ConnectionRefusedError
+
+    monkeypatch.setattr(warm, "ask", ask)
+    monkeypatch.setattr(warm, "answer", lambda line: code)
+    monkeypatch.setattr(run, "_run", ordinary := lambda *words, **options: started.append(words))
+    monkeypatch.setenv("DLBOOKS_WARM", "door")
+    (tmp_path / "params.yaml").write_text(f"profile: {profile}\n")
+    with workspace.handed_over(tmp_path), pytest.raises(StageCmdFailedError) if code else contextlib.nullcontext():
+        run._run("/bin/sh", "python3 stages/chapter.py mnist-cnn", env={"DVC_STAGE": "mnist-cnn"}, cwd=str(tmp_path))
+    assert run._run is ordinary
+    assert started == ([("/bin/sh", "python3 stages/chapter.py mnist-cnn")] if code is None else [])
+    if profile == "book":
+        assert not asked
+    else:
+        ((door, command, folder, environment),) = asked
+        assert (door, command, folder) == ("door", ["chapter", "mnist-cnn"], tmp_path)
+        assert environment["DVC_STAGE"] == "mnist-cnn" and environment["PYTHONPATH"] == str(tmp_path / "src")
+        assert environment["ONEDNN_MAX_CPU_ISA"] == "AVX2"
