@@ -273,7 +273,9 @@ def handed_over(root: Path):
             line = warm.ask(door, [Path(script).stem, *words], root, environment)
         except OSError:  # it was killed a moment ago
             return start(executable, command, **options)
-        if code := warm.answer(line):
+        with line:  # closed, it interrupts the stage
+            code = warm.answer(line)
+        if code:
             raise StageCmdFailedError(command, code)
 
     if door and profile != "book":  # which computes in a process of its own, with what the machine has
