@@ -7,6 +7,8 @@ import json
 import random
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -376,3 +378,48 @@ def test_a_stages_command_goes_to_the_warm_process_while_there_is_one(tmp_path, 
         assert (door, command, folder) == ("door", ["chapter", "mnist-cnn"], tmp_path)
         assert environment["DVC_STAGE"] == "mnist-cnn" and environment["PYTHONPATH"] == str(tmp_path / "src")
         assert environment["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+
+
+def test_what_a_killed_rebuild_left_in_its_pool_is_cancelled():
+    standing = [SimpleNamespace(id=number) for number in range(3)]
+
+    class Client:
+        def read_flow_runs(self, flow_run_filter, work_pool_filter, limit):
+            assert work_pool_filter.name.any_ == ["local"] and {t.value for t in flow_run_filter.state.type.any_} == {
+                "SCHEDULED",
+                "PENDING",
+                "RUNNING",
+            }
+            return standing[:2]  # a page
+
+        def set_flow_run_state(self, run, state, force):
+            assert state.type.value == "CANCELLED" and force
+            standing[:] = [r for r in standing if r.id != run]
+
+    fleet.empty(Client(), "local")
+    assert not standing
+
+
+LEFT_OVER = """
+import anyio.to_thread, asyncio, threading, time
+from dlbooks import worker
+
+loops = []
+
+
+async def forever():
+    loops.append(asyncio.get_running_loop())
+    await asyncio.sleep(3600)
+
+
+threading.Thread(target=lambda: asyncio.run(forever()), daemon=True).start()
+while not loops:
+    time.sleep(0.01)
+asyncio.run_coroutine_threadsafe(anyio.to_thread.run_sync(time.time), loops[0]).result()
+worker.end_idle_threads()
+"""
+
+
+def test_a_workers_idle_threads_do_not_keep_its_process():
+    """Prefect's own event loop is never ended, and a thread that it has used waits for more."""
+    subprocess.run([sys.executable, "-c", LEFT_OVER], check=True, timeout=30)

@@ -237,6 +237,7 @@ def crew(jobs: int, pools: dict[str, str] | None):
         services.await_prefect_at(url, remedy=f"see {services.log()}")
         try:
             with get_client(sync_client=True) as client:
+                fleet.empty(client, LOCAL)  # before its worker is ready
                 yield client
         finally:
             os.environ.pop("PREFECT_API_URL", None)

@@ -7,7 +7,6 @@ A warm process has imported TensorFlow, Keras, MLflow, Prefect and DVC once; a f
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import os
 import random
@@ -16,6 +15,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from datetime import UTC, datetime, timedelta
@@ -59,8 +59,19 @@ def serve(pool: str, name: str, limit: int, device: str = "") -> None:
             services.await_prefect_at(url)
             os.environ["DLBOOKS_WARM"] = str(door)
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # an end in good order, as by Ctrl-C
-            with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+            try:
                 asyncio.run(made.start(printer=lambda line: print(line, flush=True)))
+            except (KeyboardInterrupt, asyncio.CancelledError):
+                pass
+            finally:
+                end_idle_threads()
+
+
+def end_idle_threads() -> None:
+    """Prefect keeps an event loop of its own to the end of the process, whose idle threads would hold up that end for ever."""
+    for thread in threading.enumerate():
+        if thread.name == "AnyIO worker thread":
+            thread.stop()
 
 
 def worker(pool: str, name: str, limit: int, door: Path):
