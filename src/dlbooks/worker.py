@@ -68,7 +68,7 @@ def serve(pool: str, name: str, limit: int, device: str = "") -> None:
 
 
 def end_idle_threads() -> None:
-    """Prefect keeps an event loop of its own to the end of the process, whose idle threads would hold up that end for ever."""
+    """Threads that AnyIO keeps for the next call: where the interrupt hit the wrong moment nobody ends them, and the process would wait for ever."""
     for thread in threading.enumerate():
         if thread.name == "AnyIO worker thread":
             thread.stop()
