@@ -437,11 +437,13 @@ def test_ctrl_c_stops_all(server, tmp_path):
     files = [
         Source(urls=[f"{server.url}/{kind}/{n}"], sha256=SHA, name=n) for n, kind in zip("abcd", ("stall", "slow", "silent", "drip"), strict=True)
     ]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     began = time.monotonic()
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         fetch.fetch(dataset(files=files), SimpleNamespace(), REAL, tmp_path / "thing")
     assert time.monotonic() - began < 1.5
+    signal.signal(signal.SIGINT, before)
     sizes = {p: p.stat().st_size for p in (tmp_path / "thing.part").iterdir()}
     time.sleep(0.1)
     assert sizes == {p: p.stat().st_size for p in (tmp_path / "thing.part").iterdir()}, "nobody writes any more"
