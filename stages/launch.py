@@ -55,14 +55,11 @@ def launch(stage: str) -> None:
     """Becomes ``python -m dlbooks.stage <stage> <arguments>`` in the project's environment."""
     if ROOT != Path.cwd():
         os.chdir(ROOT)
-    profile = runtime.profile_of(ROOT / "params.yaml")
     command = [stage, *sys.argv[1:]]
-    environment = {**os.environ, **runtime.environment(profile), "PYTHONPATH": str(ROOT / "src")}
-    door = os.environ.get("DLBOOKS_WARM")
-    if door and profile != "book" and os.path.exists(door):
-        hand_over(door, command, environment)
+    if line := warm.hand_over(command, ROOT, os.environ):
+        follow(line)
     python = interpreter()
-    environment["DLBOOKS_CLIENTS"] = ",".join(map(str, clients()))
+    environment = {**runtime.stage_environment(ROOT, os.environ), "DLBOOKS_CLIENTS": ",".join(map(str, clients()))}
     words = [python, "-m", "dlbooks.stage", *command]
     if os.name == "posix":
         os.execve(python, words, environment)
@@ -71,12 +68,8 @@ def launch(stage: str) -> None:
     sys.exit(subprocess.call(words, env=environment))
 
 
-def hand_over(door: str, command: list[str], environment: dict[str, str]) -> None:
-    """Sends everything to the warm process, waits for the exit code and ends with it. Returns if nobody answers."""
-    try:
-        line = warm.ask(door, command, ROOT, environment)
-    except OSError:
-        return
+def follow(line: socket.socket) -> None:
+    """Waits for the exit code of what was handed over, and ends with it."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: os._exit(143))  # the line breaks, and the stage with it
     watched = [line.fileno(), *(os.pidfd_open(pid) for pid in clients())]

@@ -52,14 +52,19 @@ def work_pool(client, name: str, about: str = "") -> None:
             client.create_work_pool(WorkPoolCreate(name=name, description=about or None, type="process", base_job_template=template))
 
 
+def standing(pool: str, *states: str) -> dict:
+    """The question, for either of Prefect's clients, which flow runs of a pool are in one of these states; two hundred at most are answered."""
+    from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
+
+    runs, there = {"state": {"type": {"any_": states}}}, {"name": {"any_": [pool]}}
+    return {"flow_run_filter": FlowRunFilter.model_validate(runs), "work_pool_filter": WorkPoolFilter.model_validate(there), "limit": 200}
+
+
 def empty(client, pool: str) -> None:
     """Cancels what stands in a pool that is a rebuild's own: one that was killed has left it there, and its stages may be of old code."""
-    from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
     from prefect.states import Cancelled
 
-    left = FlowRunFilter.model_validate({"state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}}})
-    there = WorkPoolFilter.model_validate({"name": {"any_": [pool]}})
-    while runs := client.read_flow_runs(flow_run_filter=left, work_pool_filter=there, limit=200):
+    while runs := client.read_flow_runs(**standing(pool, "SCHEDULED", "PENDING", "RUNNING")):
         for run in runs:
             client.set_flow_run_state(run.id, Cancelled(message="its rebuild is gone"), force=True)
 

@@ -96,11 +96,8 @@ def parsed_once():
                 found[key] = reduce(getitem, key.split("."), known[path])
         return found
 
-    param.read_param_file = followed
-    try:
+    with runtime.instead(param, "read_param_file", followed):
         yield
-    finally:
-        param.read_param_file = read
 
 
 @contextlib.contextmanager
@@ -115,11 +112,8 @@ def hashed_once():
             known[output.fs_path] = look(output)
         return known[output.fs_path]
 
-    Output._get_hash_meta = once
-    try:
+    with runtime.instead(Output, "_get_hash_meta", once):
         yield
-    finally:
-        Output._get_hash_meta = look
 
 
 def expected(spent: dict[str, float]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import json
 import logging
@@ -44,7 +45,7 @@ def repro(
     summary |= {"stages": {}, "seconds": 0.0}
     console = Console(highlight=False)
     began = time.monotonic()
-    if sync.write():
+    if sync.stale() and sync.write():
         console.print("dvc.yaml was brought up to date with the chapters' files")
     os.chdir(runtime.root())
     os.environ.update(runtime.QUIET)
@@ -56,13 +57,11 @@ def repro(
     trained = {*catalog.chapters(), *own.stages()}
     failed: dict[str, str] = {}
     try:
-        gc.disable()  # until it is known what is stale: DVC makes half a million objects, and to look through them for garbage takes a tenth of the time
-        repo = Repo()
-        with quiet(), lock_repo(repo):
-            restore(repo)
-            todo = plan(repo, targets, force, expected(seconds()))
-        gc.freeze()  # what stays
-        gc.enable()
+        with uncollected():
+            repo = Repo()
+            with quiet(), lock_repo(repo):
+                restore(repo)
+                todo = plan(repo, targets, force, expected(seconds()))
         if not todo.stages:
             console.print(f"[green]Nothing changed:[/] data and {len(catalog.chapters())} chapters are up to date.")
             return 0
@@ -83,7 +82,6 @@ def repro(
             raise KeyboardInterrupt from None
         raise UserError(message) from None
     finally:
-        gc.enable()
         sync.sort_lock()
         summary["seconds"] = round(time.monotonic() - began, 2)
     summary["stages"] = board.outcomes(todo, failed, spent(todo.stages))
@@ -263,28 +261,36 @@ def restore(repo) -> None:
 
 
 @contextlib.contextmanager
+def uncollected():
+    """No garbage is looked for: DVC makes half a million objects until it knows what is stale, and nearly all of them stay."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@contextlib.contextmanager
 def asked_once():
     """DVC tries for every file whether the file system lets two files share their blocks, by making one and deleting it again. Where it does not,
     that takes longer than copying: here the first no counts for all."""
     from dvc_objects.fs import system
 
-    reflink, refused = system.reflink, None
+    reflink, refused = system.reflink, False
 
     def unless_refused(source, target) -> None:
         nonlocal refused
         if refused:
-            raise refused
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         try:
             reflink(source, target)
-        except OSError as error:
-            refused = error.with_traceback(None)
+        except OSError:
+            refused = True
             raise
 
-    system.reflink = unless_refused
-    try:
+    with runtime.instead(system, "reflink", unless_refused):
         yield
-    finally:
-        system.reflink = reflink
 
 
 @contextlib.contextmanager

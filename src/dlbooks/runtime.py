@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dlbooks import UserError
@@ -53,6 +53,11 @@ def environment(profile: str) -> dict[str, str]:
     return {**QUIET, **(FAST if profile == "book" else PORTABLE)}
 
 
+def stage_environment(root: Path, outside: Mapping[str, str]) -> dict[str, str]:
+    """What a stage's process gets in the checkout or workspace ``root``: the caller's variables, those of its profile, and where its code is."""
+    return {**outside, **environment(profile_of(root / "params.yaml")), "PYTHONPATH": str(root / "src")}
+
+
 def root() -> Path:
     """The checkout this code runs from: the folder of ``dvc.yaml`` and ``src``."""
     return Path(__file__).resolve().parents[2]
@@ -82,6 +87,17 @@ def replacing(path: Path, place: Path | None = None) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def instead(thing, name: str, other) -> Iterator[None]:
+    """``other`` stands in for the attribute ``name`` of a module or class until the block ends."""
+    kept = getattr(thing, name)
+    setattr(thing, name, other)
+    try:
+        yield
+    finally:
+        setattr(thing, name, kept)
 
 
 def profile_of(params: Path) -> str:

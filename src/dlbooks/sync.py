@@ -101,15 +101,22 @@ def _relative(paths: list[Path]) -> list[str]:
     return [p.relative_to(runtime.root()).as_posix() for p in paths]
 
 
-def write() -> bool:
-    """Brings ``dvc.yaml`` up to date; says whether it changed."""
+def stale() -> bool:
+    """Whether ``dvc.yaml`` says anything else than the declarations; to read it takes a fifth of the time that to write it takes."""
     from ruamel.yaml import YAML, YAMLError
 
+    with contextlib.suppress(FileNotFoundError, YAMLError):
+        return YAML(typ="safe").load((runtime.root() / "dvc.yaml").read_text(encoding="utf-8")) != pipeline()
+    return True
+
+
+def write() -> bool:
+    """Brings ``dvc.yaml`` up to date, letter by letter; says whether it changed."""
     path = runtime.root() / "dvc.yaml"
-    with contextlib.suppress(FileNotFoundError, YAMLError):  # to read it takes a fifth of the time that to write it takes
-        if YAML(typ="safe").load(path.read_text(encoding="utf-8")) == pipeline():
-            return False
-    path.write_text(text(), encoding="utf-8")
+    wanted = text()
+    if path.exists() and path.read_text(encoding="utf-8") == wanted:
+        return False
+    path.write_text(wanted, encoding="utf-8")
     return True
 
 

@@ -13,12 +13,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+
+from dlbooks import runtime
 
 
 def start(door: Path, environment: dict[str, str]) -> subprocess.Popen:
     """Starts a warm process that will listen at ``door`` (``ready`` waits for it) and ends with this one."""
-    from dlbooks import runtime, services
+    from dlbooks import services
 
     command = [sys.executable, str(runtime.root() / "stages" / "warm.py"), str(door)]
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=services.die_with_parent)
@@ -43,6 +46,17 @@ def ask(door: str | Path, command: list[str], folder: Path, environment: dict[st
         line.close()
         raise
     return line
+
+
+def hand_over(command: list[str], root: Path, outside: Mapping[str, str]) -> socket.socket | None:
+    """``ask`` for a stage of the checkout or workspace ``root``, of the process that ``DLBOOKS_WARM`` names. None if there is none or it does not
+    answer, and for profile ``book``, which computes in a process of its own, with what the machine has."""
+    door = os.environ.get("DLBOOKS_WARM")
+    if not door or runtime.profile_of(root / "params.yaml") == "book":
+        return None
+    with contextlib.suppress(OSError):
+        return ask(door, command, root, runtime.stage_environment(root, outside))
+    return None
 
 
 def request(line: socket.socket) -> dict:

@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from dlbooks import UserError, devices, runtime, services, warm, workspace
+from dlbooks import UserError, devices, fleet, runtime, services, warm, workspace
 
 POLL = 0.5  # seconds between two questions for work
 HEARTBEAT = 5  # seconds
@@ -159,13 +159,9 @@ async def hand_back(client, run: UUID, name: str) -> None:
 
 async def rescue(client, pool: str, former: str = "") -> list[str]:
     """Puts back into the pool what dead workers had begun, and what one named ``former`` had: this one's predecessor. Returns the runs' names."""
-    from prefect.client.schemas.filters import FlowRunFilter, WorkPoolFilter
     from prefect.states import Scheduled
 
-    begun = {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}
-    runs = await client.read_flow_runs(
-        flow_run_filter=FlowRunFilter.model_validate(begun), work_pool_filter=WorkPoolFilter.model_validate({"name": {"any_": [pool]}}), limit=200
-    )
+    runs = await client.read_flow_runs(**fleet.standing(pool, "PENDING", "RUNNING"))
     if not runs:
         return []
     oldest = datetime.now(UTC) - timedelta(seconds=SILENT)

@@ -263,27 +263,20 @@ def handed_over(root: Path):
     from dvc.stage import run
     from dvc.stage.exceptions import StageCmdFailedError
 
-    start, door = run._run, os.environ.get("DLBOOKS_WARM")
-    profile = runtime.profile_of(root / "params.yaml")
+    start = run._run
 
     def ask(executable, command: str, **options) -> None:
         _, script, *words = command.split()  # python3 stages/chapter.py mnist-cnn
-        environment = {**options["env"], **runtime.environment(profile), "PYTHONPATH": str(root / "src")}
-        try:
-            line = warm.ask(door, [Path(script).stem, *words], root, environment)
-        except OSError:  # it was killed a moment ago
+        line = warm.hand_over([Path(script).stem, *words], root, options["env"])
+        if line is None:
             return start(executable, command, **options)
         with line:  # closed, it interrupts the stage
             code = warm.answer(line)
         if code:
             raise StageCmdFailedError(command, code)
 
-    if door and profile != "book":  # which computes in a process of its own, with what the machine has
-        run._run = ask
-    try:
+    with runtime.instead(run, "_run", ask):
         yield
-    finally:
-        run._run = start
 
 
 def clear(stage) -> None:
