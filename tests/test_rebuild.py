@@ -319,7 +319,7 @@ def test_a_file_that_several_stages_name_is_looked_at_once(pipeline, monkeypatch
     assert sorted(seen) == sorted(str(pipeline / name) for name in ("in", "one", "two", "three"))
 
 
-def test_outputs_come_back_from_the_cache_and_a_lost_one_holds_up_no_other(pipeline):
+def test_outputs_come_back_from_the_cache_and_a_lost_one_holds_up_no_other(pipeline, caplog):
     from dvc.repo import Repo
 
     entry = YAML(typ="safe").load(pipeline / "dvc.lock")["stages"]["two"]["outs"][0]["md5"]
@@ -327,6 +327,7 @@ def test_outputs_come_back_from_the_cache_and_a_lost_one_holds_up_no_other(pipel
         shutil.rmtree(pipeline / name)
     (pipeline / ".dvc/cache/files/md5" / entry[:2] / entry[2:]).unlink()
     rebuild.restore(Repo())
+    assert not caplog.records, "a clone without any cache says nothing of it"
     assert (pipeline / "one" / "3").read_text() == "one" * 3 and (pipeline / "three" / "1").read_text() == "three"
     assert not (pipeline / "two").exists() and set(Repo().status()) == {"two"}
 

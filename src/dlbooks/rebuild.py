@@ -255,8 +255,8 @@ def restore(repo) -> None:
         return
     with asked_once():
         for out in repo.index.outs:
-            if out.hash_info and not out.exists:
-                with contextlib.suppress(Exception):  # what is not in the cache is rebuilt
+            with contextlib.suppress(Exception):  # what is not in the cache is rebuilt
+                if out.hash_info and not out.exists and out.get_obj():
                     out.checkout()
 
 
